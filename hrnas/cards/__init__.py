@@ -1,0 +1,1 @@
+"""The cards a user writes: a study card names a space card and a trainer card."""

@@ -1,0 +1,168 @@
+"""The trainer card: everything that turns an architecture and data into weights and a score."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from hrnas.reading import Number, Options, Size, UserError, read_yaml, validate
+from hrnas.shelf import find_card
+
+Share = Annotated[Number, Field(ge=0, le=1)]
+Positive = Annotated[Number, Field(gt=0)]
+NotNegative = Annotated[Number, Field(ge=0)]
+
+
+class DrawnData(Options):
+    """People that hrnas draws itself: nothing to download. Counts are persons."""
+
+    kind: Literal["drawn"]
+    train: int = Field(3000, ge=1)
+    holdout: int = Field(400, ge=1)
+    val: int = Field(400, ge=1)
+    seed: int = Field(0, ge=0)
+
+    @property
+    def label(self) -> str:
+        """What a score says of its data."""
+        return f"drawn (seed {self.seed}, {self.train} + {self.holdout} persons)"
+
+
+class CocoData(Options):
+    """Pictures in COCO's layout: `annotations/person_keypoints_{train,val}2017.json`, `train2017/`, `val2017/`.
+
+    `root` may hold environment variables. A part of the training *pictures* (`holdout`) is kept for the search's scores, so that
+    the validation set is only ever reported. `drawn` persons may be added to the training part.
+    """
+
+    kind: Literal["coco"]
+    root: str = "$HRNAS_DATA/coco"
+    holdout: Share = 0.25
+    drawn: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0)
+
+    @property
+    def label(self) -> str:
+        """What a score says of its data."""
+        drawn = f" + {self.drawn} drawn persons" if self.drawn else ""
+        return f"coco (hold-out {self.holdout:g} of the training pictures, seed {self.seed}{drawn})"
+
+    def folder(self) -> Path:
+        """The root with its environment variables filled in.
+
+        Raises:
+            UserError: a variable is not set, or the folder is not there.
+        """
+        filled = os.path.expanduser(os.path.expandvars(self.root))
+        if "$" in filled:
+            raise UserError(f"data.root: '{self.root}': the environment variable is not set; set it or give --data DIR")
+        if not Path(filled).is_dir():
+            raise UserError(f"data.root: there is no folder {filled}; set HRNAS_DATA, edit the card or give --data DIR")
+        return Path(filled)
+
+
+Data = Annotated[DrawnData | CocoData, Field(discriminator="kind")]
+
+
+class Augmentation(Options):
+    """HRNet's augmentation; every number 0 means none.
+
+    Scale and rotation are normal, clipped: `1 + scale * n` within `1 +- scale`, `rotation * n` within twice `rotation` degrees.
+    """
+
+    flip: Share = 0.5
+    scale: Annotated[Share, Field(lt=1)] = 0.25
+    rotation: Annotated[Number, Field(ge=0, le=90)] = 30.0
+    rotation_probability: Share = 0.6
+    half_body: Share = 0.3
+    half_body_keypoints: int = Field(8, ge=1)
+    photometric: Annotated[Share, Field(lt=1)] = 0.0
+
+
+class Codec(Options):
+    """How keypoints become heatmaps: a Gaussian of `sigma` heatmap pixels at the rounded place (MSRA)."""
+
+    kind: Literal["gaussian"] = "gaussian"
+    sigma: Positive = 2.0
+
+
+class Loss(Options):
+    """`mse`: HRNet's mean squared error over heatmaps. `cross_entropy`: over the heatmap as a distribution; for short budgets."""
+
+    kind: Literal["mse", "cross_entropy"] = "mse"
+
+
+class Optimiser(Options):
+    """The rule that moves the weights; `rate` is the peak rate, for the card's batch size."""
+
+    kind: Literal["adam", "adamw", "sgd"] = "adam"
+    rate: Positive = 1e-3
+    weight_decay: NotNegative = 0.0
+    momentum: Share = 0.9
+
+
+class Schedule(Options):
+    """Rate over time: linear warm-up, then `step` (times `gamma` at each milestone, in epochs), `cosine` to 0 or `constant`.
+
+    A ladder's rungs restart the cosine on the epochs that the rung adds.
+    """
+
+    kind: Literal["step", "cosine", "constant"] = "step"
+    warmup_steps: int = Field(0, ge=0)
+    milestones: tuple[int, ...] = ()
+    gamma: Annotated[Share, Field(gt=0)] = 0.1
+
+    @model_validator(mode="after")
+    def _milestones_belong_to_step(self) -> Schedule:
+        if self.milestones and self.kind != "step":
+            raise ValueError(f"milestones belong to kind step, not to {self.kind}")
+        if list(self.milestones) != sorted(set(self.milestones)):
+            raise ValueError("milestones must grow")
+        return self
+
+
+class Recipe(Options):
+    """A trainer card."""
+
+    name: str
+    about: str = ""
+    data: Data
+    input: Size
+    epochs: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    augmentation: Augmentation = Augmentation()
+    codec: Codec = Codec()
+    loss: Loss = Loss()
+    optimiser: Optimiser = Optimiser()
+    schedule: Schedule = Schedule()
+    ema: Annotated[Share, Field(lt=1)] | None = None
+    amp: Literal["off", "bf16"] = "off"
+    clip: Positive | None = None
+    flip_test: bool = True
+    evaluate_every: int = Field(10, ge=1)
+    cache: bool = False
+
+    @property
+    def fingerprint(self) -> str:
+        """Ten hex digits that change with anything that changes a score; names, epochs and data have places of their own."""
+        tree = self.model_dump(mode="json", exclude={"name", "about", "epochs", "data", "input", "evaluate_every"})
+        return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:10]
+
+    def with_changes(self, **changes: Any) -> Recipe:
+        """The same recipe with some fields replaced (those given and not None)."""
+        return self.model_copy(update={key: value for key, value in changes.items() if value is not None})
+
+
+def load_recipe(name: str) -> Recipe:
+    """Read a trainer card by path or name.
+
+    Raises:
+        UserError: no such card, or mistakes in it (all at once).
+    """
+    path = find_card("trainers", name)
+    return validate(Recipe, {"name": path.stem, **read_yaml(path)}, str(path))
