@@ -1,0 +1,54 @@
+"""What every test gets: the same dice every time, an empty place for runs, and pictures where there are some."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def same_dice_every_time() -> None:
+    """Seed the global generators; a test that needs another seed makes its own generator."""
+    random.seed(0)
+    np.random.seed(0)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def nobodys_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs of the person who tests stay out of the tests."""
+    monkeypatch.delenv("HRNAS_RUNS", raising=False)
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """The folder of pictures: `coco/`, `lsp/`, `mpii/` below it."""
+    return Path(os.environ["HRNAS_DATA"])
+
+
+@pytest.fixture(scope="session")
+def coco_root(data_root: Path) -> Path:
+    """A folder in COCO's layout."""
+    root = data_root / "coco"
+    if not (root / "annotations").is_dir():
+        pytest.skip(f"no COCO pictures in {root}")
+    return root
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("data"):
+        root = os.environ.get("HRNAS_DATA")
+        if not root:
+            pytest.skip("needs pictures: set HRNAS_DATA to a folder that holds coco/")
+        if not Path(root).is_dir():
+            pytest.fail(f"HRNAS_DATA is {root}, which is no folder")
+    if item.get_closest_marker("gpu"):
+        torch = pytest.importorskip("torch")
+        if not torch.cuda.is_available():
+            pytest.skip("needs a CUDA device")
