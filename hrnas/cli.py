@@ -1,0 +1,508 @@
+"""Say what to do: one word, one function. What a word needs is imported when it is said, so that `hrnas --help` is quick."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import json
+import os
+import shlex
+import shutil
+import sys
+import textwrap
+from argparse import Namespace
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+from hrnas import __version__
+from hrnas.reading import UserError, format_size, read_count, read_size
+
+INTERRUPTED = 130  # what a shell says of a program that was stopped with Ctrl-C
+BEGINNING = """\
+hrnas searches for pose networks: a study card goes in, a Pareto front comes out.
+
+A study card names a search space and a trainer. `hrnas search quickstart` runs the smallest one on people that hrnas draws
+itself, in about five minutes and with nothing to download; it ends by saying where the report lies."""
+END = """\
+CARD is a name on a shelf (`hrnas cards` lists them) or a YAML file. STUDY is a name under runs/, or a folder. ARCHITECTURE is
+a name such as published/lite_hrnet_18, a YAML file, or STUDY#KEY with the key of a trial, or its beginning.
+
+`hrnas WORD --help` tells what a word takes."""
+
+
+class Argument(NamedTuple):
+    """One argument of a word, as argparse and docs/cli.md have it."""
+
+    name: str  # "CARD" or "--trials"
+    value: str  # what stands for its value: "N", or "" for a switch
+    help: str
+    options: dict[str, Any] = {}
+
+
+class Word(NamedTuple):
+    """One word of the command line."""
+
+    about: str
+    story: str
+    arguments: tuple[Argument, ...]
+    run: Callable[[Namespace], int]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# the words
+
+
+def search(said: Namespace) -> int:
+    """Run a study, or go on with it, and say where its report lies."""
+    from hrnas.cards.study import load_study
+    from hrnas.names import runs_folder
+    from hrnas.progress import SearchProgress
+    from hrnas.search.launch import launch
+
+    card = load_study(said.card)
+    driver = None if said.seed is None else {**card.driver.model_dump(mode="json"), "seed": said.seed}
+    card = card.with_changes(name=said.name, trials=said.trials, driver=driver)
+    with SearchProgress(card.name, card.trials, sys.stderr, quiet=said.quiet) as progress:
+        folder = launch(card, runs_folder(said.runs), said.data, progress)
+    print(_front_of(folder)[0])
+    print(f"\nreport: {folder / 'report.html'}")
+    return 0
+
+
+def front(said: Namespace) -> int:
+    """Print the networks of a study that no other beats in every goal."""
+    from hrnas.names import find_study
+
+    text, document = _front_of(find_study(said.study, said.runs))
+    print(_json(document) if said.json else text)
+    return 0
+
+
+def report(said: Namespace) -> int:
+    """Write the page of a study again."""
+    from hrnas.names import find_study
+    from hrnas.report.page import write_report
+
+    page = Path(write_report(find_study(said.study, said.runs)))
+    print(page)
+    if said.open:
+        import webbrowser
+
+        webbrowser.open(page.resolve().as_uri())
+    return 0
+
+
+def train(said: Namespace) -> int:
+    """Train one architecture by a trainer card."""
+    from hrnas.cards.trainer import load_recipe
+    from hrnas.names import find_architecture, runs_folder
+    from hrnas.progress import TrainingProgress
+    from hrnas.training.full import train_architecture
+
+    recipe = load_recipe(said.trainer).with_changes(input=said.input, epochs=said.epochs).at(said.data)
+    architecture = find_architecture(said.architecture, said.runs)
+    out = said.out or runs_folder(said.runs) / "trained" / f"{architecture.key}-{recipe.name}-seed{said.seed}"
+    with TrainingProgress(sys.stderr, quiet=said.quiet) as progress:
+        result = train_architecture(architecture, recipe, out, said.seed, progress)
+    if said.json:
+        print(_json(result))
+    else:
+        print(_table((name, _brief(value)) for name, value in result.items()))
+        print(f"\nall of it lies in {out}")
+    return 0
+
+
+def profile(said: Namespace) -> int:
+    """Count an architecture's parameters and operations."""
+    from hrnas.names import find_architecture
+    from hrnas.nets.cost import cost_as_json, measure_cost
+
+    architecture = find_architecture(said.architecture, said.runs)
+    cost = measure_cost(architecture, said.keypoints, said.input)
+    document = {
+        "architecture": said.architecture,
+        "key": architecture.key,
+        "input": format_size(said.input),
+        "keypoints": said.keypoints,
+        **cost_as_json(cost),
+    }
+    if said.json:
+        print(_json(document))
+        return 0
+    parts = document.pop("parts", None)
+    print(_table((name, _brief(value)) for name, value in document.items()))
+    if parts:
+        print("\n" + _parts(parts))
+    return 0
+
+
+def cards(said: Namespace) -> int:
+    """List every card on the three shelves."""
+    from hrnas.reading import read_yaml
+    from hrnas.shelf import SHELVES, list_cards
+
+    shelves = {
+        shelf: {
+            name: {"file": str(path), "about": str(read_yaml(path).get("about", ""))}
+            for name, path in list_cards(shelf).items()
+        }
+        for shelf in SHELVES
+    }
+    if said.json:
+        print(_json(shelves))
+        return 0
+    for shelf, listed in shelves.items():
+        print(f"{shelf}/")
+        width = max((len(name) for name in listed), default=0)
+        for name, card in listed.items():
+            print(f"  {name:<{width}}  {textwrap.shorten(card['about'], 100, placeholder=' ...')}".rstrip())
+    return 0
+
+
+def show(said: Namespace) -> int:
+    """Explain a card: what it says, and what follows from it."""
+    from hrnas.showing import explain
+
+    document = explain(said.card)
+    if said.json:
+        print(_json(document))
+    else:
+        for name, value in document.items():
+            _print_tree(name, value)
+    return 0
+
+
+def copy(said: Namespace) -> int:
+    """Put a card into a folder of your own, to edit it."""
+    from hrnas.showing import find_on_shelves
+    from hrnas.shelf import find_card
+
+    shelf, name = find_on_shelves(said.card)
+    source = find_card(shelf, name)
+    target = said.to or Path(shelf) / f"{name}.yaml"
+    if target.is_dir():
+        target = target / source.name
+    if target.exists():
+        same = target.resolve() == source.resolve()
+        hint = "this is the card itself; say where to: hrnas copy CARD TO" if same else "say another name, or remove it"
+        raise UserError(f"{target}: there is a file of this name already; {hint}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
+    print(target)
+    return 0
+
+
+def doctor(said: Namespace) -> int:
+    """Look at the machine and say what to do."""
+    from hrnas.doctor import examine
+
+    findings = examine(said.runs)
+    if said.json:
+        print(_json([finding._asdict() for finding in findings]))
+    else:
+        width = max(len(finding.name) for finding in findings)
+        for finding in findings:
+            advice = f" -> {finding.advice}" if finding.advice else ""
+            print(f"{finding.state:<4}  {finding.name:<{width}}  {finding.found}{advice}")
+    return 1 if any(finding.state == "mend" for finding in findings) else 0
+
+
+def version(said: Namespace) -> int:
+    """Print the version."""
+    print(__version__)
+    return 0
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# what they take
+
+
+def _count(text: str) -> int:
+    try:
+        value = read_count(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{error} (got {text})") from None
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected 1 or more (got {text})")
+    return value
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a whole number, 0 or more (got {text})")
+    return int(text)
+
+
+def _size(text: str) -> tuple[int, int]:
+    try:
+        return read_size(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{error} (got {text})") from None
+
+
+_RUNS = Argument("--runs", "DIR", "where studies lie (default: HRNAS_RUNS, or runs/)", {"type": Path})
+_JSON = Argument("--json", "", "print one JSON document instead of text")
+_QUIET = Argument("--quiet", "", "no progress, only the result")
+_DATA = Argument(
+    "--data", "DIR", "use the pictures in this folder, in COCO's layout, instead of the card's", {"type": Path}
+)
+_STUDY = Argument("STUDY", "", "a name under --runs, or a run folder")
+_CARD = Argument("CARD", "", "a name on the shelves, such as studies/quickstart or published/lite_hrnet_18, or a file")
+_ARCHITECTURE = Argument("ARCHITECTURE", "", "a published point's name, a YAML file, or STUDY#KEY")
+
+WORDS: dict[str, Word] = {
+    "search": Word(
+        "run a study, or go on with it",
+        "Runs the study of a card: proposes architectures, counts them, trains those within the limits, and remembers "
+        "everything in runs/STUDY/. A study that was stopped, in whatever way, goes on when the same command is given again. "
+        "At the end the front is printed, and where the report lies.",
+        (
+            Argument("CARD", "", "a study card: a name on the shelf studies/, or a YAML file"),
+            _DATA,
+            _RUNS,
+            Argument("--name", "NAME", "call the study so, instead of the card's name"),
+            Argument(
+                "--trials",
+                "N",
+                "stop after so many distinct architectures, instead of the card's number",
+                {"type": _count},
+            ),
+            Argument("--seed", "N", "the driver's seed, instead of the card's", {"type": _seed}),
+            _QUIET,
+        ),
+        search,
+    ),
+    "front": Word(
+        "print the front of a study",
+        "Prints the networks of a study that no other beats in every goal, best score first, also while the study runs.",
+        (_STUDY, _RUNS, _JSON),
+        front,
+    ),
+    "report": Word(
+        "write the report page of a study",
+        "Writes runs/STUDY/report.html again, also while the study runs, and prints where it lies. The page is one file that "
+        "asks nothing of the network.",
+        (_STUDY, _RUNS, Argument("--open", "", "open the page in the browser")),
+        report,
+    ),
+    "train": Word(
+        "train one architecture by a trainer card",
+        "Trains one architecture from scratch by a trainer card and measures it on the validation set. Training that was "
+        "stopped goes on when the same command is given again.",
+        (
+            _ARCHITECTURE,
+            Argument(
+                "--trainer", "CARD", "a trainer card: a name on the shelf trainers/, or a YAML file", {"required": True}
+            ),
+            _DATA,
+            Argument("--input", "HxW", "the network's input in pixels, instead of the card's", {"type": _size}),
+            Argument("--epochs", "N", "train so long, instead of as the card says", {"type": _count}),
+            Argument("--seed", "N", "of weights, order and augmentation (default: 0)", {"type": _seed, "default": 0}),
+            Argument(
+                "--out",
+                "DIR",
+                "where weights, log and scores go (default: runs/trained/KEY-TRAINER-seedN)",
+                {"type": Path},
+            ),
+            _RUNS,
+            _QUIET,
+            _JSON,
+        ),
+        train,
+    ),
+    "profile": Word(
+        "count an architecture's parameters and operations",
+        "Counts parameters and operations, in each of the ways that the papers count them; docs/cli.md says which is which.",
+        (
+            _ARCHITECTURE,
+            Argument(
+                "--input",
+                "HxW",
+                "the network's input in pixels (default: 256x192)",
+                {"type": _size, "default": (256, 192)},
+            ),
+            Argument("--keypoints", "N", "heatmaps that come out (default: 17)", {"type": _count, "default": 17}),
+            _RUNS,
+            _JSON,
+        ),
+        profile,
+    ),
+    "cards": Word(
+        "list the cards on the three shelves",
+        "Lists search spaces, trainers and studies: those that hrnas ships, and before them those of folders with the same "
+        "names where you are.",
+        (_JSON,),
+        cards,
+    ),
+    "show": Word(
+        "explain a card",
+        "Explains what a card says and what follows from it: of a search space its choices, its size and its smallest and "
+        "largest networks, of a study also how much will be trained.",
+        (_CARD, _JSON),
+        show,
+    ),
+    "copy": Word(
+        "put a card into your own folder, to edit it",
+        "Copies a card to the folder of its shelf where you are, for instance studies/quickstart.yaml; there hrnas finds it "
+        "before the one it ships.",
+        (
+            _CARD,
+            Argument("TO", "", "the new file, or a folder (default: SHELF/NAME.yaml)", {"nargs": "?", "type": Path}),
+        ),
+        copy,
+    ),
+    "doctor": Word(
+        "look at the machine and say what to do",
+        "Looks at versions, device, threads, disk, data folders, cards and extras. Each line is ok, a note (more is possible) "
+        "or something to mend, with what to do about it; the exit status is 1 when there is something to mend.",
+        (_RUNS, _JSON),
+        doctor,
+    ),
+    "version": Word("print the version", "Prints the version of hrnas.", (), version),
+}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# reading the command line
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command `hrnas`: 0 is success, 1 something to mend (`doctor`), 2 a mistake of the user's, 130 stopped by Ctrl-C."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _run(arguments)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"\nstopped; {_how_to_go_on(arguments)}", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # `hrnas cards | head`: the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _run(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(front_page())
+        return 0
+    if arguments[0] == "--version":
+        arguments = ["version", *arguments[1:]]
+    if arguments[0] not in WORDS:
+        raise UserError(f"hrnas has no word '{arguments[0]}'; {_nearest(arguments[0], WORDS)}")
+    parser = word_parser(arguments[0])
+    said, strange = parser.parse_known_args(arguments[1:])
+    if strange:
+        flags = [argument.name for argument in WORDS[arguments[0]].arguments if argument.name.startswith("--")]
+        known = [*flags, "--help"]
+        raise UserError(f"hrnas {arguments[0]} does not take '{strange[0]}'; {_nearest(strange[0], known)}")
+    status = WORDS[arguments[0]].run(said)
+    sys.stdout.flush()
+    return status
+
+
+def front_page() -> str:
+    """What `hrnas --help` prints."""
+    width = max(map(len, WORDS))
+    words = "\n".join(f"  {name:<{width}}  {word.about}" for name, word in WORDS.items())
+    return f"{BEGINNING}\n\n{words}\n\n{END}"
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse whose errors are ours."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{self.prog}: {message}\n{self.format_usage().strip()}")
+
+
+def word_parser(name: str) -> argparse.ArgumentParser:
+    """The parser of one word."""
+    word = WORDS[name]
+    story = textwrap.fill(word.story, 100)
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = _Parser(prog=f"hrnas {name}", description=story, allow_abbrev=False, formatter_class=formatter)
+    for argument in word.arguments:
+        if not argument.name.startswith("--"):
+            parser.add_argument(argument.name.lower(), metavar=argument.name, help=argument.help, **argument.options)
+        elif argument.value:
+            parser.add_argument(argument.name, metavar=argument.value, help=argument.help, **argument.options)
+        else:
+            parser.add_argument(argument.name, action="store_true", help=argument.help)
+    return parser
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    known = list(known)
+    near = difflib.get_close_matches(word, known, n=2, cutoff=0.5)
+    return f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(known)}"
+
+
+def _how_to_go_on(arguments: list[str]) -> str:
+    if arguments[0] in ("search", "train"):
+        return f"nothing is lost. To go on, say the same again: {shlex.join(['hrnas', *arguments])}"
+    return "nothing was changed"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# writing
+
+
+def _front_of(folder: Path) -> tuple[str, dict[str, Any]]:
+    """The front of a study, as text and as JSON."""
+    from hrnas.names import open_study
+    from hrnas.report.facts import format_front, front_document, read_facts
+
+    ledger = open_study(str(folder))
+    try:
+        facts = read_facts(ledger)
+    finally:
+        ledger.close()
+    return format_front(facts), front_document(facts)
+
+
+def _json(document: object) -> str:
+    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def _table(rows: Iterable[tuple[str, str]]) -> str:
+    rows = list(rows)
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
+
+
+def _brief(value: object) -> str:
+    if isinstance(value, bool) or value is None or isinstance(value, str):
+        return str(value)
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return json.dumps(value, default=str)
+
+
+def _parts(parts: dict[str, dict[str, Any]]) -> str:
+    """A table of an architecture's parts: one line each, one column for each count."""
+    columns = list(dict.fromkeys(name for counts in parts.values() for name in counts))
+    lines = [
+        ("part", *columns),
+        *((part, *(_brief(counts.get(c, "")) for c in columns)) for part, counts in parts.items()),
+    ]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(columns) + 1)]
+    return "\n".join(
+        "  ".join([line[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(line[1:], widths[1:], strict=True))])
+        for line in lines
+    )
+
+
+def _print_tree(name: str, value: object, indent: str = "") -> None:
+    if isinstance(value, dict) and value:
+        print(f"{indent}{name}:")
+        for key, inner in value.items():
+            _print_tree(key, inner, indent + "  ")
+    elif isinstance(value, list) and value and isinstance(value[0], dict):
+        print(f"{indent}{name}:")
+        for inner in value:
+            print(f"{indent}  - {', '.join(f'{key}: {_brief(v)}' for key, v in inner.items())}")
+    else:
+        print(f"{indent}{name}: {_brief(value)}")
