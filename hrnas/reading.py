@@ -1,7 +1,7 @@
 """Read what users write: YAML, quantities, sizes; and say every mistake at once.
 
-Everything a user can get wrong ends in a `UserError`: the command line prints its text and leaves with status 2, without a
-traceback. This file is the bottom of the house: it imports nothing of ours.
+Everything a user can get wrong ends in a `UserError`: the command line prints its text and leaves with status 2,
+without a traceback. This file is the bottom of the house: it imports nothing of ours.
 """
 
 from __future__ import annotations
@@ -204,7 +204,7 @@ def validate(model: type[Model], data: object, source: str) -> Model:
 
 
 def _path(location: tuple[str | int, ...], data: object) -> str:
-    """`('stages', 1, 'row', 'shuffle', 'kernel')` -> `stages[1].row.kernel: `; a union's tag is not a key of the card."""
+    """`('stages', 1, 'row', 'shuffle', 'kernel')` -> `stages[1].row.kernel: `; a union's tag is no key."""
     path, here = "", data
     for position, part in enumerate(location):
         last = position == len(location) - 1

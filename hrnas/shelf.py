@@ -1,7 +1,7 @@
 """Find a card by its name: the user's folder first, then the cards that hrnas ships.
 
-A shelf is a folder of YAML cards: `search_spaces/`, `trainers/`, `studies/`. In a checkout they lie at its top, in an installed
-wheel inside the package; a folder of the same name where the user works comes before both.
+A shelf is a folder of YAML cards: `search_spaces/`, `trainers/`, `studies/`. In a checkout they lie at its top, in an
+installed wheel inside the package; a folder of the same name where the user works comes before both.
 """
 
 from __future__ import annotations

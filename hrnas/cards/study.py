@@ -74,7 +74,6 @@ class StudyCard(Options):
     ladder: tuple[Rung, ...] = Field(min_length=1)
     keep: Annotated[Number, Field(gt=0, le=1)] = 1 / 3
     trials: int = Field(ge=1)
-    seeds: int = Field(1, ge=1)
     published: Literal["first", "none"] = "first"
     ledger: str | None = None
 

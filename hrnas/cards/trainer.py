@@ -36,8 +36,8 @@ class DrawnData(Options):
 class CocoData(Options):
     """Pictures in COCO's layout: `annotations/person_keypoints_{train,val}2017.json`, `train2017/`, `val2017/`.
 
-    `root` may hold environment variables. A part of the training *pictures* (`holdout`) is kept for the search's scores, so that
-    the validation set is only ever reported. `drawn` persons may be added to the training part.
+    `root` may hold environment variables. A part of the training *pictures* (`holdout`) is kept for the search's
+    scores, so that the validation set is only ever reported. `drawn` persons may be added to the training part.
     """
 
     kind: Literal["coco"]
@@ -72,7 +72,8 @@ Data = Annotated[DrawnData | CocoData, Field(discriminator="kind")]
 class Augmentation(Options):
     """HRNet's augmentation; every number 0 means none.
 
-    Scale and rotation are normal, clipped: `1 + scale * n` within `1 +- scale`, `rotation * n` within twice `rotation` degrees.
+    Scale and rotation are normal, clipped: `1 + scale * n` within `1 +- scale`, `rotation * n` within twice
+    `rotation` degrees.
     """
 
     flip: Share = 0.5
@@ -92,7 +93,7 @@ class Codec(Options):
 
 
 class Loss(Options):
-    """`mse`: HRNet's mean squared error over heatmaps. `cross_entropy`: over the heatmap as a distribution; for short budgets."""
+    """`mse`: HRNet's squared error. `cross_entropy`: over the heatmap as a distribution; for short budgets."""
 
     kind: Literal["mse", "cross_entropy"] = "mse"
 
@@ -107,7 +108,8 @@ class Optimiser(Options):
 
 
 class Schedule(Options):
-    """Rate over time: linear warm-up, then `step` (times `gamma` at each milestone, in epochs), `cosine` to 0 or `constant`.
+    """Rate over time: linear warm-up, then `step` (times `gamma` at each milestone, in epochs), `cosine` to 0 or
+    `constant`.
 
     A ladder's rungs restart the cosine on the epochs that the rung adds.
     """
@@ -149,7 +151,7 @@ class Recipe(Options):
 
     @property
     def fingerprint(self) -> str:
-        """Ten hex digits that change with anything that changes a score; names, epochs and data have places of their own."""
+        """Ten hex digits that change with whatever changes a score and has no place of its own in an identity."""
         tree = self.model_dump(mode="json", exclude={"name", "about", "epochs", "data", "input", "evaluate_every"})
         return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:10]
 

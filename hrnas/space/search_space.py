@@ -1,0 +1,528 @@
+"""A search space: a card of named choices, read into genes; every genome decodes to an architecture.
+
+A card gives a `base` (a published point or an architecture's tree) and `choices`, each a path into that tree:
+
+    stem.kind: [bottleneck, shuffle]                       a list: categories
+    widths[0]: {from: 16, to: 64, step: 8}                 an ordered choice; the other branches double unless they
+    are chosen too stages[*].modules: {ordered: [1, 2, 4]}                [*]: each stage decides for itself
+    stages[all].row.kind: [shuffle, weighted_shuffle]      [all]: one decision for all stages
+    stages[*].row.single.reduction: {from: 2, to: 8, step: 2, when: {stages[*].row.kind: weighted_shuffle}}
+
+A choice about an option that the chosen kind does not have is inactive; `when` adds conditions of one's own. Inactive
+genes are 0 in a canonical genome and never change the architecture's key.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import re
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, Field, ValidationError
+
+from hrnas.reading import Options, UserError, read_yaml, validate
+from hrnas.shelf import find_card
+from hrnas.space.architecture import Architecture, repair
+from hrnas.space.genome import Gene, Genome
+from hrnas.space.published import load_architecture
+
+Tree = dict[str, Any]
+
+
+class SpaceCard(Options):
+    """A card of the shelf `search_spaces/`."""
+
+    name: str
+    about: str = ""
+    base: str | dict[str, Any]
+    choices: dict[str, Any] = Field(min_length=1)
+    must_contain: tuple[str, ...] = ()
+
+
+class SearchSpace:
+    """The architectures that a card allows."""
+
+    def __init__(self, name: str, base: Architecture, genes: tuple[Gene, ...], about: str = "") -> None:
+        self.name = name
+        self.about = about
+        self.genes = genes
+        self._base = base.model_dump(mode="json")
+        self._steps = sorted(range(len(genes)), key=lambda g: _depth(genes[g].path))  # kinds before their options
+        self._widths_chosen = {int(m[1]) for gene in genes if (m := re.fullmatch(r"widths\[(\d+)\]", gene.path))}
+
+    # -- from and to genomes ------------------------------------------------------------------------------------------
+
+    def decode(self, genome: Genome) -> Architecture:
+        """The architecture a genome stands for; combinations that a rule forbids are repaired in one fixed way."""
+        tree, _ = self._grow(genome)
+        return Architecture.from_tree(repair(tree), source=f"space {self.name}, genome {list(genome)}")
+
+    def canonical(self, genome: Genome) -> Genome:
+        """The same architecture's genome with every inactive gene 0."""
+        _, active = self._grow(genome)
+        return tuple(value if on else 0 for value, on in zip(genome, active, strict=True))
+
+    def encode(self, architecture: Architecture) -> Genome:
+        """The canonical genome of an architecture.
+
+        Raises:
+            UserError: the architecture does not lie in the space; the text names the place.
+        """
+        tree = architecture.model_dump(mode="json")
+        genome = [0] * len(self.genes)
+        for index in self._steps:
+            gene = self.genes[index]
+            found = [_read(tree, place) for place in _places(gene.path, tree)]
+            if not found or any(value is _ABSENT for value in found) or not self._holds(gene, tree):
+                continue
+            matches = [i for i, value in enumerate(gene.values) if all(value == f for f in found)]
+            if not matches:
+                raise UserError(f"space {self.name}: {gene.path}: {_short(found[0])} is none of its values")
+            genome[index] = matches[0]
+        result = self.canonical(tuple(genome))
+        if self.decode(result).key != architecture.key:
+            raise UserError(f"space {self.name}: {self._first_difference(self.decode(result), tree)}")
+        return result
+
+    def contains(self, architecture: Architecture) -> bool:
+        """Whether some genome decodes to this architecture."""
+        try:
+            self.encode(architecture)
+        except UserError:
+            return False
+        return True
+
+    # -- moving about -------------------------------------------------------------------------------------------------
+
+    def sample(self, rng: np.random.Generator) -> Genome:
+        """A genome drawn uniformly, gene by gene, canonicalised."""
+        return self.canonical(tuple(int(rng.integers(gene.size)) for gene in self.genes))
+
+    def mutate(self, genome: Genome, rng: np.random.Generator, rate: float | None = None) -> Genome:
+        """Change each active gene with probability `rate` (default: one over their number), at least one; canonical.
+
+        An ordered gene moves to a near value more often than to a far one; a category is drawn anew.
+        """
+        _, active = self._grow(genome)
+        movable = [i for i, on in enumerate(active) if on and self.genes[i].size > 1]
+        if not movable:
+            return self.canonical(genome)
+        chosen = [i for i in movable if rng.random() < (rate if rate is not None else 1 / len(movable))]
+        changed = list(genome)
+        for index in chosen or [movable[int(rng.integers(len(movable)))]]:
+            others = [value for value in range(self.genes[index].size) if value != genome[index]]
+            weights = np.array([1 / abs(o - genome[index]) if self.genes[index].ordered else 1.0 for o in others])
+            changed[index] = int(rng.choice(others, p=weights / weights.sum()))
+        return self.canonical(tuple(changed))
+
+    def neighbours(self, genome: Genome) -> list[Genome]:
+        """Every canonical genome one step away: a notch on an ordered gene, any other value of a category."""
+        genome = self.canonical(genome)
+        _, active = self._grow(genome)
+        found: dict[Genome, None] = {}
+        for index, gene in enumerate(self.genes):
+            if not active[index]:
+                continue
+            here = genome[index]
+            near = [here - 1, here + 1] if gene.ordered else [v for v in range(gene.size) if v != here]
+            for value in near:
+                if 0 <= value < gene.size:
+                    found[self.canonical((*genome[:index], value, *genome[index + 1 :]))] = None
+        found.pop(genome, None)
+        return list(found)
+
+    def corners(self) -> list[Architecture]:
+        """The smallest and the largest architecture of every category, so that each kind stands there at both ends."""
+        ends = [tuple(0 if low else gene.size - 1 for gene in self.genes) for low in (True, False)]
+        found: dict[str, Architecture] = {}
+        for end in ends:
+            plain = tuple(0 if not gene.ordered else value for gene, value in zip(self.genes, end, strict=True))
+            for genome in [plain, *self._each_category(plain)]:
+                architecture = self.decode(genome)
+                found.setdefault(architecture.key, architecture)
+        return list(found.values())
+
+    @cached_property
+    def size(self) -> int:
+        """How many canonical genomes there are (a few fewer architectures where `repair` makes two of them one)."""
+        return math.prod(self._count(component) for component in self._components())
+
+    def enumerate(self) -> Iterator[Genome]:
+        """Every canonical genome once; for spaces small enough to be walked."""
+        seen = set()
+        for genome in product(*(range(gene.size) for gene in self.genes)):
+            canonical = self.canonical(genome)
+            if canonical not in seen:
+                seen.add(canonical)
+                yield canonical
+
+    # -- the workings -------------------------------------------------------------------------------------------------
+
+    def _grow(self, genome: Genome) -> tuple[Tree, list[bool]]:
+        """Write each gene's value into a copy of the base, kinds first; say which genes had a place to write to."""
+        if len(genome) != len(self.genes):
+            raise UserError(f"space {self.name}: a genome has {len(self.genes)} genes, got {len(genome)}")
+        tree = copy.deepcopy(self._base)
+        active = [False] * len(self.genes)
+        for index in self._steps:
+            gene = self.genes[index]
+            places = _places(gene.path, tree)
+            if places and all(_read(tree, p) is not _ABSENT for p in places) and self._holds(gene, tree):
+                active[index] = True
+                for place in places:
+                    _write(tree, place, copy.deepcopy(gene.values[genome[index]]))
+        if 0 in self._widths_chosen:
+            for branch in range(1, len(tree["widths"])):
+                if branch not in self._widths_chosen:
+                    tree["widths"][branch] = 2 * tree["widths"][branch - 1]
+        return tree, active
+
+    def _holds(self, gene: Gene, tree: Tree) -> bool:
+        return all(all(_read(tree, place) in allowed for place in _places(path, tree)) for path, allowed in gene.when)
+
+    def _each_category(self, genome: Genome) -> Iterator[Genome]:
+        for index, gene in enumerate(self.genes):
+            if not gene.ordered:
+                for value in range(1, gene.size):
+                    yield (*genome[:index], value, *genome[index + 1 :])
+
+    def _parents(self, index: int) -> set[int]:
+        """The genes that can switch this one on or off."""
+        gene = self.genes[index]
+        watched = [path for path, _ in gene.when]
+        return {
+            other
+            for other, candidate in enumerate(self.genes)
+            if other != index
+            and (
+                any(_overlap(candidate.path, path) for path in watched)
+                or _overlap(_slot(candidate.path), gene.path, proper=True)
+            )
+        }
+
+    def _components(self) -> list[list[int]]:
+        """Genes grouped so that no gene's activity depends on another group."""
+        group = list(range(len(self.genes)))
+        for index in range(len(self.genes)):
+            for parent in self._parents(index):
+                old, new = group[index], group[parent]
+                group = [new if g == old else g for g in group]
+        return [[i for i, g in enumerate(group) if g == name] for name in dict.fromkeys(group)]
+
+    def _count(self, component: list[int]) -> int:
+        """Canonical genomes of one group: for each setting of its switches, the product of the active others."""
+        switches = sorted({p for index in component for p in self._parents(index)} & set(component))
+        free = [index for index in component if index not in switches]
+        total, seen = 0, set()
+        for values in product(*(range(self.genes[s].size) for s in switches)):
+            genome = [0] * len(self.genes)
+            for switch, value in zip(switches, values, strict=True):
+                genome[switch] = value
+            _, active = self._grow(tuple(genome))
+            setting = tuple(v if active[s] else 0 for s, v in zip(switches, values, strict=True))
+            if setting not in seen:
+                seen.add(setting)
+                total += math.prod(self.genes[index].size for index in free if active[index])
+        return total
+
+    def _first_difference(self, ours: Architecture, theirs: Tree) -> str:
+        mine, other = dict(_leaves(ours.model_dump(mode="json"))), dict(_leaves(theirs))
+        for path in [*mine, *other]:
+            if mine.get(path, _ABSENT) != other.get(path, _ABSENT):
+                here = _short(mine[path]) if path in mine else "nothing"
+                there = _short(other[path]) if path in other else "nothing"
+                return f"{path}: the space has {here} there, the architecture {there}"
+        return "the architecture does not lie in the space"
+
+
+def load_space(name: str) -> SearchSpace:
+    """Read a space card by path or name.
+
+    Raises:
+        UserError: no such card, or mistakes in it (all at once).
+    """
+    path = find_card("search_spaces", name)
+    card = validate(SpaceCard, {"name": path.stem, **read_yaml(path)}, str(path))
+    return space_from_card(card, path)
+
+
+def space_from_card(card: SpaceCard, path: Path | str = "space card") -> SearchSpace:
+    """Turn a card into a space, checking every choice against the base."""
+    if isinstance(card.base, str):
+        base = load_architecture(card.base)
+    else:
+        base = Architecture.from_tree(card.base, source=f"{path}: base")
+    genes, problems = _read_choices(card.choices, base)
+    if problems:
+        raise UserError("\n".join(f"{path}: {problem}" for problem in problems))
+    space = SearchSpace(card.name, base, tuple(genes), card.about)
+    problems = _check_values(space)
+    if problems:
+        raise UserError("\n".join(f"{path}: {problem}" for problem in problems))
+    for name in card.must_contain:
+        try:
+            space.encode(load_architecture(name))
+        except UserError as error:
+            raise UserError(f"{path}: must_contain: {name} does not lie in the space: {error}") from None
+    return space
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# choices
+
+
+def _read_choices(choices: Mapping[str, Any], base: Architecture) -> tuple[list[Gene], list[str]]:
+    stages, genes, problems = len(base.stages), [], []
+    for path, choice in choices.items():
+        copies = range(stages) if "stages[*]" in path else [None]
+        for stage in copies:
+            here = path if stage is None else path.replace("stages[*]", f"stages[{stage}]")
+            try:
+                genes.append(_read_choice(here, choice, stage))
+            except ValueError as error:
+                problems.append(f"choices.{path}: {error}")
+                break
+    return genes, problems
+
+
+def _check_values(space: SearchSpace) -> list[str]:
+    """Decode each value of each gene once, so that a value no network can have is found before the search."""
+    problems = []
+    for index, gene in enumerate(space.genes):
+        for value in range(gene.size):
+            genome = [0] * len(space.genes)
+            genome[index] = value
+            try:
+                space.decode(tuple(genome))
+            except UserError as error:
+                reason = str(error).splitlines()[0].split(": ", 1)[-1]
+                problems.append(f"choices.{gene.path}: {_short(gene.values[value])}: {reason}")
+    return problems
+
+
+def _read_choice(path: str, choice: Any, stage: int | None) -> Gene:
+    _check_path(path)
+    conditions: Mapping[str, Any] = {}
+    ordered = False
+    if isinstance(choice, Mapping):
+        conditions = choice.get("when", {})
+        if not isinstance(conditions, Mapping):
+            raise ValueError("when: expected a mapping from a path to a value or a list of values")
+        kinds = set(choice) - {"when"}
+        if kinds == {"any"}:
+            values = choice["any"]
+        elif kinds == {"ordered"}:
+            values, ordered = choice["ordered"], True
+        elif kinds in ({"from", "to"}, {"from", "to", "step"}):
+            values, ordered = _range(choice), True
+        else:
+            raise ValueError(
+                "expected a list, {any: [...]}, {ordered: [...]} or {from:, to:, step:}, "
+                f"got the keys {sorted(map(str, kinds))}"
+            )
+    else:
+        values = choice
+    if not isinstance(values, (list, tuple)) or not values:
+        raise ValueError(f"expected a list with at least one value, got {values!r}")
+    if ordered and not all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values):
+        raise ValueError(f"an ordered choice needs numbers, got {values!r}")
+    if ordered and list(values) != sorted(set(values)):
+        raise ValueError(f"an ordered choice must grow, got {values!r}")
+    filled = tuple(_fill(path, value) for value in values)
+    if any(a == b for i, a in enumerate(filled) for b in filled[:i]):
+        raise ValueError(f"a value stands twice: {values!r}")
+    when = []
+    for where, allowed in conditions.items():
+        where = where if stage is None else where.replace("stages[*]", f"stages[{stage}]")
+        _check_path(where)
+        when.append((where, tuple(allowed) if isinstance(allowed, (list, tuple)) else (allowed,)))
+    return Gene(path, filled, ordered, tuple(when))
+
+
+def _range(choice: Mapping[str, Any]) -> list[int]:
+    low, high, step = choice["from"], choice["to"], choice.get("step", 1)
+    if not all(type(v) is int for v in (low, high, step)) or step < 1 or high < low:
+        raise ValueError(f"expected whole numbers with from <= to and step >= 1, got {dict(choice)}")
+    if (high - low) % step:
+        raise ValueError(f"from {low} to {high} is no whole number of steps of {step}")
+    return list(range(low, high + 1, step))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# paths into an architecture's tree
+
+_ABSENT = object()
+_PART = re.compile(r"([A-Za-z_][A-Za-z_0-9]*)((?:\[(?:-?\d+|all|\*)\])*)")
+Place = tuple[str | int, ...]
+
+
+def _parts(path: str) -> list[str | int]:
+    """`stages[1].row.kind` -> `["stages", 1, "row", "kind"]`; `all` stays a word."""
+    parts: list[str | int] = []
+    for piece in path.split("."):
+        match = _PART.fullmatch(piece)
+        if match is None:
+            raise ValueError(f"'{path}' is no path such as stages[*].row.kind")
+        parts.append(match[1])
+        parts += [i if i in ("all", "*") else int(i) for i in re.findall(r"\[([^\]]+)\]", match[2])]
+    return parts
+
+
+def _places(path: str, tree: Tree) -> list[Place]:
+    """The places a path means in this tree: several where it says `[all]`."""
+    places: list[Place] = [()]
+    for part in _parts(path):
+        if part == "all":
+            places = [(*p, i) for p in places for i in range(len(_as_list(_read(tree, p))))]
+        else:
+            places = [(*p, part) for p in places]
+    return places
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _read(tree: Any, place: Place) -> Any:
+    for part in place:
+        if (isinstance(tree, dict) and part in tree) or (
+            isinstance(tree, list) and isinstance(part, int) and -len(tree) <= part < len(tree)
+        ):
+            tree = tree[part]
+        else:
+            return _ABSENT
+    return tree
+
+
+def _write(tree: Tree, place: Place, value: Any) -> None:
+    """Put a value in its place; a new kind brings its own default options with it."""
+    slot = _read(tree, place[:-1])
+    if place[-1] == "kind" and isinstance(slot, dict) and slot["kind"] != value:
+        fresh = _fill(_join(place[:-1], tree), {"kind": value})
+        slot.clear()
+        slot.update(fresh)
+    else:
+        slot[place[-1]] = value
+
+
+def _join(place: Place, tree: Tree) -> str:
+    """A place as a path with the kinds on the way made plain, `stages[0].row<weighted_shuffle>.cross`."""
+    text = ""
+    for length, part in enumerate(place, start=1):
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+        here = _read(tree, place[:length])
+        if isinstance(here, dict) and "kind" in here and length < len(place):
+            text += f"<{here['kind']}>"
+    return text
+
+
+def _depth(path: str) -> tuple[int, int]:
+    """Sort key: a slot before its kind before its options."""
+    parts = _parts(path)
+    return (len(parts) - (parts[-1] == "kind"), parts[-1] != "kind")
+
+
+def _slot(path: str) -> str:
+    return path.removesuffix(".kind")
+
+
+def _overlap(path: str, other: str, proper: bool = False) -> bool:
+    """Whether `path` (with `[all]` standing for any index) is `other` or leads to it."""
+    mine, theirs = _parts(path), _parts(other)
+    if len(mine) > len(theirs) or (proper and len(mine) == len(theirs)):
+        return False
+    return all(a == b or "all" in (a, b) for a, b in zip(mine, theirs, strict=False))
+
+
+def _leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(tree, dict):
+        for key, value in tree.items():
+            yield from _leaves(value, f"{path}.{key}" if path else key)
+    elif isinstance(tree, list):
+        for index, value in enumerate(tree):
+            yield from _leaves(value, f"{path}[{index}]")
+    else:
+        yield path, tree
+
+
+def _short(value: Any) -> str:
+    text = value["kind"] if isinstance(value, dict) and "kind" in value else value
+    return str(text)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# the types behind the tree: which options a slot's kind has
+
+
+def _members(annotation: Any) -> list[type[BaseModel]]:
+    """The models an annotation allows: itself, a union's members, a tuple's items."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType, tuple, typing.Annotated):
+        return [model for argument in typing.get_args(annotation) for model in _members(argument)]
+    return []
+
+
+def _kind(model: type[BaseModel]) -> str | None:
+    field = model.model_fields.get("kind")
+    return typing.get_args(field.annotation)[0] if field is not None else None
+
+
+def _models_at(path: str) -> tuple[list[type[BaseModel]], Any]:
+    """The models that may stand at a path, and the annotation of the last field.
+
+    Raises:
+        ValueError: no kind has such an option.
+    """
+    models: list[type[BaseModel]] = [Architecture]
+    annotation: Any = None
+    for piece in path.split("."):
+        name = piece.split("[")[0].split("<")[0]
+        fields = [model.model_fields[name] for model in models if name in model.model_fields]
+        if not fields:
+            known = sorted({field for model in models for field in model.model_fields})
+            raise ValueError(f"there is no option '{name}'; there are: {', '.join(known) or 'none'}")
+        annotation = [field.annotation for field in fields]
+        models = [model for field in fields for model in _members(field.annotation)]
+        chosen = re.search(r"<(\w+)>", piece)
+        if chosen:
+            models = [model for model in models if _kind(model) == chosen[1]]
+    return models, annotation
+
+
+def _check_path(path: str) -> None:
+    _parts(path)
+    if path.endswith(".kind"):
+        path = _slot(path)
+    _models_at(path)
+
+
+def _fill(path: str, value: Any) -> Any:
+    """A value as it will stand in the tree: options get their defaults, a kind must exist.
+
+    Raises:
+        ValueError: no such kind, or options that do not fit it.
+    """
+    if path.endswith(".kind"):
+        kinds = [_kind(model) for model in _models_at(_slot(path))[0]]
+        if value not in kinds:
+            raise ValueError(f"there is no kind '{value}'; there are: {', '.join(k for k in kinds if k)}")
+        return value
+    if not isinstance(value, dict):
+        return value
+    models = [model for model in _models_at(path)[0] if _kind(model) == value.get("kind")]
+    if not models:
+        raise ValueError(f"there is no kind '{value.get('kind')}' at {path}")
+    try:
+        return models[0].model_validate(value).model_dump(mode="json")
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None

@@ -1,0 +1,1 @@
+"""How a network learns: one loop for proxy and full training."""

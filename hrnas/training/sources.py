@@ -1,0 +1,41 @@
+"""The people a card's `data` means, in three parts: learn from `train`, rank by `holdout`, report on `val`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from hrnas.cards.trainer import CocoData, DrawnData
+from hrnas.pose.coco import People, read_coco_folder
+from hrnas.pose.drawn import draw_people
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The parts of a data set; no picture lies in two of them.
+
+    Attributes:
+        train: a sequence, because persons from different sources (real and drawn) do not mix in one `People`.
+    """
+
+    train: tuple[People, ...]
+    holdout: People
+    val: People
+
+
+@lru_cache(maxsize=2)
+def load_sources(data: DrawnData | CocoData) -> Sources:
+    """Read or draw the people of a card, once for each process.
+
+    Raises:
+        UserError: a folder or file is missing, or an annotation cannot be read.
+    """
+    if isinstance(data, DrawnData):
+        seeds = [3 * data.seed + part for part in range(3)]  # the three parts never share a picture
+        counts = (data.train, data.holdout, data.val)
+        train, holdout, val = (draw_people(count, seed) for count, seed in zip(counts, seeds, strict=True))
+        return Sources((train,), holdout, val)
+    root = data.folder()
+    train, holdout = read_coco_folder(root, "train2017").split_by_picture(data.holdout, data.seed)
+    drawn = (draw_people(data.drawn, 3 * data.seed),) if data.drawn else ()
+    return Sources((train, *drawn), holdout, read_coco_folder(root, "val2017"))

@@ -1,0 +1,134 @@
+"""A search space: genomes and architectures go over into each other, and nothing inactive is ever seen."""
+
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hrnas.reading import UserError
+from hrnas.space.published import load_architecture
+from hrnas.space.search_space import SpaceCard, load_space, space_from_card
+
+QUICKSTART = load_space("quickstart")
+LITTLE = {
+    "name": "little",
+    "base": "published/naive_lite_hrnet_18",
+    "choices": {
+        "widths[0]": {"from": 16, "to": 32, "step": 16},
+        "stages[0].row.kind": ["shuffle", "weighted_shuffle", "residual"],
+        "stages[0].row.cross.kind": ["none", "ccw"],
+        "stages[0].row.cross.reduction": {"ordered": [2, 4]},
+        "stages[2].modules": {"from": 1, "to": 3, "when": {"stages[0].row.kind": ["shuffle", "residual"]}},
+    },
+}
+
+
+def space_of(**changes: object):
+    return space_from_card(SpaceCard.model_validate({**LITTLE, **changes}), "little.yaml")
+
+
+def genomes(space):
+    return st.tuples(*(st.integers(0, gene.size - 1) for gene in space.genes))
+
+
+@settings(max_examples=60, deadline=None)
+@given(genome=genomes(QUICKSTART))
+def test_encode_undoes_decode(genome: tuple[int, ...]) -> None:
+    architecture = QUICKSTART.decode(genome)
+    assert architecture.problems() == []
+    assert QUICKSTART.encode(architecture) == QUICKSTART.canonical(genome)
+    assert QUICKSTART.contains(architecture)
+
+
+@settings(max_examples=60, deadline=None)
+@given(genome=genomes(QUICKSTART), other=genomes(QUICKSTART))
+def test_inactive_genes_never_change_the_key(genome: tuple[int, ...], other: tuple[int, ...]) -> None:
+    canonical = QUICKSTART.canonical(genome)
+    _, active = QUICKSTART._grow(genome)
+    mixed = tuple(g if on else o for g, o, on in zip(genome, other, active, strict=True))
+    assert QUICKSTART.decode(mixed).key == QUICKSTART.decode(canonical).key
+    assert QUICKSTART.canonical(canonical) == canonical
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_a_mutant_is_another_architecture_of_the_space(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    parent = QUICKSTART.sample(rng)
+    child = QUICKSTART.mutate(parent, rng)
+    assert QUICKSTART.decode(child).key != QUICKSTART.decode(parent).key
+    assert QUICKSTART.encode(QUICKSTART.decode(child)) == child
+
+
+def test_the_size_is_the_number_of_distinct_architectures() -> None:
+    space = space_of()
+    keys = {space.decode(genome).key for genome in product(*(range(gene.size) for gene in space.genes))}
+    assert space.size == len(keys) == len(list(space.enumerate()))
+
+
+def test_neighbours_are_one_step_away_and_mutual() -> None:
+    space = space_of()
+    for genome in space.enumerate():
+        near = space.neighbours(genome)
+        assert len(set(near)) == len(near) and genome not in near
+        assert all(space.canonical(other) == other for other in near)
+    shuffle = space.canonical((0, 0, 0, 0, 1))
+    assert len(space.neighbours(shuffle)) == 1 + 2 + 2  # width up; two other rows; one module fewer, one more
+
+
+def test_the_corners_show_every_kind_smallest_and_largest() -> None:
+    trees = [architecture.tree() for architecture in QUICKSTART.corners()]
+    for stage in range(2):
+        assert {tree["stages"][stage]["row"]["kind"] for tree in trees} == {"residual", "shuffle", "weighted_shuffle"}
+    assert {tree["widths"][0] for tree in trees} == {16, 48}
+
+
+def test_other_branches_double_unless_they_are_chosen() -> None:
+    assert space_of().decode((1, 0, 0, 0, 0)).widths == (32, 64, 128, 256)
+    free = space_of(choices={"widths[0]": [16, 32], "widths[2]": {"ordered": [48, 96]}})
+    assert free.decode((0, 1)).widths == (16, 32, 96, 192)
+
+
+def test_an_architecture_outside_is_named_with_its_place() -> None:
+    space = space_of()
+    assert not space.contains(load_architecture("published/hrnet_w32"))
+    with pytest.raises(UserError, match=r"stages\[1\]\.row\.kind|widths|stem"):
+        space.encode(load_architecture("published/hrnet_w32"))
+
+
+@pytest.mark.parametrize(
+    ("path", "choice", "says"),
+    [
+        ("stages[*].rwo.kind", ["shuffle"], "no option 'rwo'"),
+        (
+            "stages[*].row.kind",
+            ["shufle"],
+            "no kind 'shufle'; there are: residual, bottleneck, shuffle, weighted_shuffle",
+        ),
+        ("stages[*].row.colour", [1], "no option 'colour'"),
+        ("widths[0]", {"from": 16, "to": 30, "step": 8}, "no whole number of steps of 8"),
+        ("widths[0]", {"from": 16, "to": 32, "stop": 8}, "expected a list"),
+        ("widths[0]", [], "at least one value"),
+        ("widths[0]", {"ordered": [32, 16]}, "must grow"),
+        ("widths[0]", [16, 16], "stands twice"),
+        ("stages[0].modules", ["many"], "many"),
+        ("stages[0", [1], "is no path"),
+    ],
+)
+def test_a_wrong_choice_is_named(path: str, choice: object, says: str) -> None:
+    with pytest.raises(UserError) as caught:
+        space_of(choices={path: choice})
+    assert "little.yaml: choices." in str(caught.value) and says in str(caught.value)
+
+
+def test_a_space_must_contain_what_it_promises() -> None:
+    with pytest.raises(UserError, match="must_contain: published/hrnet_w32 does not lie in the space"):
+        space_of(must_contain=("published/hrnet_w32",))
+
+
+def test_a_space_card_may_not_be_read_as_an_architecture() -> None:
+    with pytest.raises(UserError, match="this is a search space"):
+        load_architecture(str(Path(__file__).parents[1] / "search_spaces" / "quickstart.yaml"))
