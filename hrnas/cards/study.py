@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from hrnas.cards.trainer import CocoData, Data
+from hrnas.cards.trainer import Data, data_at
 from hrnas.reading import Number, Options, Size, read_count, read_yaml, validate
 from hrnas.shelf import find_card
 
@@ -115,10 +115,8 @@ class StudyCard(Options):
 
     def at(self, root: Path | None) -> StudyCard:
         """The same study on the pictures in `root`."""
-        if root is None:
-            return self
-        data = self.data.model_dump() if isinstance(self.data, CocoData) else {"kind": "coco"}
-        return self.with_changes(data={**data, "root": str(root)})
+        data = data_at(self.data, root)
+        return self if data is None else self.with_changes(data=data.model_dump(mode="json"))
 
 
 def load_study(name: str) -> StudyCard:

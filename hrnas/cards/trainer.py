@@ -69,6 +69,17 @@ class CocoData(Options):
 Data = Annotated[DrawnData | CocoData, Field(discriminator="kind")]
 
 
+def data_at(data: DrawnData | CocoData | None, root: Path | None) -> DrawnData | CocoData | None:
+    """A card's data with another folder of pictures; drawn data gives way to the pictures."""
+    if root is None:
+        return data
+    return (
+        data.model_copy(update={"root": str(root)})
+        if isinstance(data, CocoData)
+        else CocoData(kind="coco", root=str(root))
+    )
+
+
 class Augmentation(Options):
     """HRNet's augmentation; every number 0 means none.
 
@@ -158,6 +169,10 @@ class Recipe(Options):
     def with_changes(self, **changes: Any) -> Recipe:
         """The same recipe with some fields replaced (those given and not None)."""
         return self.model_copy(update={key: value for key, value in changes.items() if value is not None})
+
+    def at(self, root: Path | None) -> Recipe:
+        """The same recipe on the pictures in `root`, in COCO's layout."""
+        return self.with_changes(data=data_at(self.data, root))
 
 
 def load_recipe(name: str) -> Recipe:
