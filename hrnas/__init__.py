@@ -27,7 +27,7 @@ def load(name: str, runs: Path | str | None = None) -> Architecture:
     Raises:
         UserError: there is no such architecture, or mistakes in its card (all at once).
     """
-    from hrnas.cli import find_architecture
+    from hrnas.names import find_architecture
 
     return find_architecture(name, runs)
 
@@ -45,6 +45,6 @@ def open(study: str, runs: Path | str | None = None) -> Ledger:
     Raises:
         UserError: there is no such study.
     """
-    from hrnas.cli import open_study
+    from hrnas.names import open_study
 
     return open_study(study, runs)

@@ -1,9 +1,13 @@
-"""Say what to do: one word, one function. What a word needs is imported when it is said, so that `hrnas --help` is quick."""
+"""Say what to do: one word, one function.
+
+What a word needs is imported when it is said, so that `hrnas --help` is quick.
+"""
 
 from __future__ import annotations
 
 import argparse
 import difflib
+import inspect
 import json
 import os
 import shlex
@@ -12,8 +16,9 @@ import sys
 import textwrap
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 from hrnas import __version__
 from hrnas.reading import UserError, format_size, read_count, read_size
@@ -22,31 +27,60 @@ INTERRUPTED = 130  # what a shell says of a program that was stopped with Ctrl-C
 BEGINNING = """\
 hrnas searches for pose networks: a study card goes in, a Pareto front comes out.
 
-A study card names a search space and a trainer. `hrnas search quickstart` runs the smallest one on people that hrnas draws
-itself, in about five minutes and with nothing to download; it ends by saying where the report lies."""
+A study card names a search space and a trainer. `hrnas search quickstart` runs the smallest one on people that
+hrnas draws itself, in about five minutes and with nothing to download; it ends by saying where the report lies."""
 END = """\
-CARD is a name on a shelf (`hrnas cards` lists them) or a YAML file. STUDY is a name under runs/, or a folder. ARCHITECTURE is
-a name such as published/lite_hrnet_18, a YAML file, or STUDY#KEY with the key of a trial, or its beginning.
+CARD is a name on a shelf (`hrnas cards` lists them) or a YAML file. STUDY is a name under runs/, or a folder.
+ARCHITECTURE is a name such as published/lite_hrnet_18, a YAML file, or STUDY#KEY with the key of a trial, or its
+beginning.
 
 `hrnas WORD --help` tells what a word takes."""
 
 
-class Argument(NamedTuple):
+@dataclass(frozen=True)
+class Argument:
     """One argument of a word, as argparse and docs/cli.md have it."""
 
     name: str  # "CARD" or "--trials"
-    value: str  # what stands for its value: "N", or "" for a switch
+    value: str  # what stands for the value of an option: "N"; "" for a switch
     help: str
-    options: dict[str, Any] = {}
+    read: Callable[[str], Any] = str
+    default: Any = None
+    required: bool | None = None  # by default what stands without dashes is
+
+    @property
+    def is_option(self) -> bool:
+        """Whether it begins with dashes."""
+        return self.name.startswith("--")
+
+    def add_to(self, parser: argparse.ArgumentParser) -> None:
+        """Tell argparse."""
+        if self.is_option and not self.value:
+            parser.add_argument(self.name, action="store_true", help=self.help)
+        elif self.is_option:
+            parser.add_argument(
+                self.name,
+                metavar=self.value,
+                help=self.help,
+                type=self.read,
+                default=self.default,
+                required=bool(self.required),
+            )
+        else:
+            count = "?" if self.required is False else None
+            parser.add_argument(self.name.lower(), metavar=self.name, help=self.help, type=self.read, nargs=count)
 
 
-class Word(NamedTuple):
-    """One word of the command line."""
+class Word:
+    """One word of the command line; its function's docstring is its help: a line, then a paragraph."""
 
-    about: str
-    story: str
-    arguments: tuple[Argument, ...]
-    run: Callable[[Namespace], int]
+    def __init__(self, run: Callable[[Namespace], int], *arguments: Argument) -> None:
+        first, _, story = inspect.cleandoc(run.__doc__ or "").partition("\n\n")
+        self.name = run.__name__
+        self.about = first[0].lower() + first[1:].rstrip(".")
+        self.story = " ".join([first, *story.split()])
+        self.arguments = arguments
+        self.run = run
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -54,7 +88,12 @@ class Word(NamedTuple):
 
 
 def search(said: Namespace) -> int:
-    """Run a study, or go on with it, and say where its report lies."""
+    """Run a study, or go on with it.
+
+    Proposes architectures, counts them, trains those within the card's limits, and remembers everything in
+    runs/STUDY/. A study that was stopped, in whatever way, goes on when the same command is given again. At the end
+    the front is printed, and where the report page lies.
+    """
     from hrnas.cards.study import load_study
     from hrnas.names import runs_folder
     from hrnas.progress import SearchProgress
@@ -63,15 +102,20 @@ def search(said: Namespace) -> int:
     card = load_study(said.card)
     driver = None if said.seed is None else {**card.driver.model_dump(mode="json"), "seed": said.seed}
     card = card.with_changes(name=said.name, trials=said.trials, driver=driver)
-    with SearchProgress(card.name, card.trials, sys.stderr, quiet=said.quiet) as progress:
-        folder = launch(card, runs_folder(said.runs), said.data, progress)
+    runs = runs_folder(said.runs)
+    with SearchProgress(card, runs / card.name, sys.stderr, quiet=said.quiet) as progress:
+        folder = launch(card, runs, said.data, progress)
     print(_front_of(folder)[0])
     print(f"\nreport: {folder / 'report.html'}")
     return 0
 
 
 def front(said: Namespace) -> int:
-    """Print the networks of a study that no other beats in every goal."""
+    """Print the front of a study.
+
+    The front is the networks that no other beats in every goal, best score first. It can be asked for while the study
+    runs.
+    """
     from hrnas.names import find_study
 
     text, document = _front_of(find_study(said.study, said.runs))
@@ -80,7 +124,11 @@ def front(said: Namespace) -> int:
 
 
 def report(said: Namespace) -> int:
-    """Write the page of a study again."""
+    """Write the report page of a study again.
+
+    Writes runs/STUDY/report.html, also while the study runs, and prints where it lies. The page is one file that asks
+    nothing of the network.
+    """
     from hrnas.names import find_study
     from hrnas.report.page import write_report
 
@@ -94,7 +142,11 @@ def report(said: Namespace) -> int:
 
 
 def train(said: Namespace) -> int:
-    """Train one architecture by a trainer card."""
+    """Train one architecture by a trainer card.
+
+    Trains from scratch and measures on the validation set. Training that was stopped goes on when the same command is
+    given again.
+    """
     from hrnas.cards.trainer import load_recipe
     from hrnas.names import find_architecture, runs_folder
     from hrnas.progress import TrainingProgress
@@ -114,7 +166,10 @@ def train(said: Namespace) -> int:
 
 
 def profile(said: Namespace) -> int:
-    """Count an architecture's parameters and operations."""
+    """Count an architecture's parameters and operations.
+
+    In each of the ways in which the papers count them; docs/cli.md says which is which.
+    """
     from hrnas.names import find_architecture
     from hrnas.nets.cost import cost_as_json, measure_cost
 
@@ -138,7 +193,11 @@ def profile(said: Namespace) -> int:
 
 
 def cards(said: Namespace) -> int:
-    """List every card on the three shelves."""
+    """List the cards on the three shelves.
+
+    Search spaces, trainers and studies: those that hrnas ships, and before them those in folders of the same names
+    where you are.
+    """
     from hrnas.reading import read_yaml
     from hrnas.shelf import SHELVES, list_cards
 
@@ -161,7 +220,11 @@ def cards(said: Namespace) -> int:
 
 
 def show(said: Namespace) -> int:
-    """Explain a card: what it says, and what follows from it."""
+    """Explain a card.
+
+    What it says with everything filled in, and what follows from it: of a search space its size and its smallest and
+    largest networks, of an architecture its cost, of a study also how much will be trained.
+    """
     from hrnas.showing import explain
 
     document = explain(said.card)
@@ -174,9 +237,13 @@ def show(said: Namespace) -> int:
 
 
 def copy(said: Namespace) -> int:
-    """Put a card into a folder of your own, to edit it."""
-    from hrnas.showing import find_on_shelves
+    """Put a card into a folder of your own, to edit it.
+
+    By default into the folder of its shelf where you are, for instance studies/quickstart.yaml; there hrnas finds it
+    before the one it ships.
+    """
     from hrnas.shelf import find_card
+    from hrnas.showing import find_on_shelves
 
     shelf, name = find_on_shelves(said.card)
     source = find_card(shelf, name)
@@ -194,7 +261,11 @@ def copy(said: Namespace) -> int:
 
 
 def doctor(said: Namespace) -> int:
-    """Look at the machine and say what to do."""
+    """Look at the machine and say what to do.
+
+    Versions, device, threads, disk, data folders, cards and extras: each line is ok, a note (more is possible), or
+    something to mend; the exit status is 1 when there is something to mend.
+    """
     from hrnas.doctor import examine
 
     findings = examine(said.runs)
@@ -241,125 +312,62 @@ def _size(text: str) -> tuple[int, int]:
         raise argparse.ArgumentTypeError(f"{error} (got {text})") from None
 
 
-_RUNS = Argument("--runs", "DIR", "where studies lie (default: HRNAS_RUNS, or runs/)", {"type": Path})
+_RUNS = Argument("--runs", "DIR", "where studies lie (default: HRNAS_RUNS, or runs/)", Path)
 _JSON = Argument("--json", "", "print one JSON document instead of text")
 _QUIET = Argument("--quiet", "", "no progress, only the result")
-_DATA = Argument(
-    "--data", "DIR", "use the pictures in this folder, in COCO's layout, instead of the card's", {"type": Path}
-)
+_DATA = Argument("--data", "DIR", "use the pictures in this folder, in COCO's layout, instead of the card's", Path)
 _STUDY = Argument("STUDY", "", "a name under --runs, or a run folder")
 _CARD = Argument("CARD", "", "a name on the shelves, such as studies/quickstart or published/lite_hrnet_18, or a file")
 _ARCHITECTURE = Argument("ARCHITECTURE", "", "a published point's name, a YAML file, or STUDY#KEY")
 
-WORDS: dict[str, Word] = {
-    "search": Word(
-        "run a study, or go on with it",
-        "Runs the study of a card: proposes architectures, counts them, trains those within the limits, and remembers "
-        "everything in runs/STUDY/. A study that was stopped, in whatever way, goes on when the same command is given again. "
-        "At the end the front is printed, and where the report lies.",
-        (
+WORDS = {
+    word.name: word
+    for word in (
+        Word(
+            search,
             Argument("CARD", "", "a study card: a name on the shelf studies/, or a YAML file"),
             _DATA,
             _RUNS,
             Argument("--name", "NAME", "call the study so, instead of the card's name"),
-            Argument(
-                "--trials",
-                "N",
-                "stop after so many distinct architectures, instead of the card's number",
-                {"type": _count},
-            ),
-            Argument("--seed", "N", "the driver's seed, instead of the card's", {"type": _seed}),
+            Argument("--trials", "N", "so many distinct architectures, instead of the card's number", _count),
+            Argument("--seed", "N", "the driver's seed, instead of the card's", _seed),
             _QUIET,
         ),
-        search,
-    ),
-    "front": Word(
-        "print the front of a study",
-        "Prints the networks of a study that no other beats in every goal, best score first, also while the study runs.",
-        (_STUDY, _RUNS, _JSON),
-        front,
-    ),
-    "report": Word(
-        "write the report page of a study",
-        "Writes runs/STUDY/report.html again, also while the study runs, and prints where it lies. The page is one file that "
-        "asks nothing of the network.",
-        (_STUDY, _RUNS, Argument("--open", "", "open the page in the browser")),
-        report,
-    ),
-    "train": Word(
-        "train one architecture by a trainer card",
-        "Trains one architecture from scratch by a trainer card and measures it on the validation set. Training that was "
-        "stopped goes on when the same command is given again.",
-        (
+        Word(front, _STUDY, _RUNS, _JSON),
+        Word(report, _STUDY, _RUNS, Argument("--open", "", "open the page in the browser")),
+        Word(
+            train,
             _ARCHITECTURE,
             Argument(
-                "--trainer", "CARD", "a trainer card: a name on the shelf trainers/, or a YAML file", {"required": True}
+                "--trainer", "CARD", "a trainer card: a name on the shelf trainers/, or a YAML file", required=True
             ),
             _DATA,
-            Argument("--input", "HxW", "the network's input in pixels, instead of the card's", {"type": _size}),
-            Argument("--epochs", "N", "train so long, instead of as the card says", {"type": _count}),
-            Argument("--seed", "N", "of weights, order and augmentation (default: 0)", {"type": _seed, "default": 0}),
-            Argument(
-                "--out",
-                "DIR",
-                "where weights, log and scores go (default: runs/trained/KEY-TRAINER-seedN)",
-                {"type": Path},
-            ),
+            Argument("--input", "HxW", "the network's input in pixels, instead of the card's", _size),
+            Argument("--epochs", "N", "train so long, instead of as the card says", _count),
+            Argument("--seed", "N", "of weights, order and augmentation (default: 0)", _seed, 0),
+            Argument("--out", "DIR", "where all of it goes (default: runs/trained/KEY-TRAINER-seedN)", Path),
             _RUNS,
             _QUIET,
             _JSON,
         ),
-        train,
-    ),
-    "profile": Word(
-        "count an architecture's parameters and operations",
-        "Counts parameters and operations, in each of the ways that the papers count them; docs/cli.md says which is which.",
-        (
+        Word(
+            profile,
             _ARCHITECTURE,
-            Argument(
-                "--input",
-                "HxW",
-                "the network's input in pixels (default: 256x192)",
-                {"type": _size, "default": (256, 192)},
-            ),
-            Argument("--keypoints", "N", "heatmaps that come out (default: 17)", {"type": _count, "default": 17}),
+            Argument("--input", "HxW", "the network's input in pixels (default: 256x192)", _size, (256, 192)),
+            Argument("--keypoints", "N", "heatmaps that come out (default: 17)", _count, 17),
             _RUNS,
             _JSON,
         ),
-        profile,
-    ),
-    "cards": Word(
-        "list the cards on the three shelves",
-        "Lists search spaces, trainers and studies: those that hrnas ships, and before them those of folders with the same "
-        "names where you are.",
-        (_JSON,),
-        cards,
-    ),
-    "show": Word(
-        "explain a card",
-        "Explains what a card says and what follows from it: of a search space its choices, its size and its smallest and "
-        "largest networks, of a study also how much will be trained.",
-        (_CARD, _JSON),
-        show,
-    ),
-    "copy": Word(
-        "put a card into your own folder, to edit it",
-        "Copies a card to the folder of its shelf where you are, for instance studies/quickstart.yaml; there hrnas finds it "
-        "before the one it ships.",
-        (
+        Word(cards, _JSON),
+        Word(show, _CARD, _JSON),
+        Word(
+            copy,
             _CARD,
-            Argument("TO", "", "the new file, or a folder (default: SHELF/NAME.yaml)", {"nargs": "?", "type": Path}),
+            Argument("TO", "", "the new file, or a folder (default: SHELF/NAME.yaml)", Path, required=False),
         ),
-        copy,
-    ),
-    "doctor": Word(
-        "look at the machine and say what to do",
-        "Looks at versions, device, threads, disk, data folders, cards and extras. Each line is ok, a note (more is possible) "
-        "or something to mend, with what to do about it; the exit status is 1 when there is something to mend.",
-        (_RUNS, _JSON),
-        doctor,
-    ),
-    "version": Word("print the version", "Prints the version of hrnas.", (), version),
+        Word(doctor, _RUNS, _JSON),
+        Word(version),
+    )
 }
 
 
@@ -368,7 +376,7 @@ WORDS: dict[str, Word] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command `hrnas`: 0 is success, 1 something to mend (`doctor`), 2 a mistake of the user's, 130 stopped by Ctrl-C."""
+    """The command `hrnas`: 0 is success, 1 something to mend (`doctor`), 2 a mistake of the user's, 130 Ctrl-C."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
         return _run(arguments)
@@ -394,8 +402,7 @@ def _run(arguments: list[str]) -> int:
     parser = word_parser(arguments[0])
     said, strange = parser.parse_known_args(arguments[1:])
     if strange:
-        flags = [argument.name for argument in WORDS[arguments[0]].arguments if argument.name.startswith("--")]
-        known = [*flags, "--help"]
+        known = [*(argument.name for argument in WORDS[arguments[0]].arguments if argument.is_option), "--help"]
         raise UserError(f"hrnas {arguments[0]} does not take '{strange[0]}'; {_nearest(strange[0], known)}")
     status = WORDS[arguments[0]].run(said)
     sys.stdout.flush()
@@ -419,16 +426,9 @@ class _Parser(argparse.ArgumentParser):
 def word_parser(name: str) -> argparse.ArgumentParser:
     """The parser of one word."""
     word = WORDS[name]
-    story = textwrap.fill(word.story, 100)
-    formatter = argparse.RawDescriptionHelpFormatter
-    parser = _Parser(prog=f"hrnas {name}", description=story, allow_abbrev=False, formatter_class=formatter)
+    parser = _Parser(prog=f"hrnas {name}", description=word.story, allow_abbrev=False)
     for argument in word.arguments:
-        if not argument.name.startswith("--"):
-            parser.add_argument(argument.name.lower(), metavar=argument.name, help=argument.help, **argument.options)
-        elif argument.value:
-            parser.add_argument(argument.name, metavar=argument.value, help=argument.help, **argument.options)
-        else:
-            parser.add_argument(argument.name, action="store_true", help=argument.help)
+        argument.add_to(parser)
     return parser
 
 

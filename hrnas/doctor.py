@@ -7,7 +7,6 @@ import importlib.util
 import os
 import platform
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -63,10 +62,8 @@ def examine(runs: Path | None = None) -> list[Finding]:
 
 
 def _python() -> Finding:
-    found = f"Python {platform.python_version()}, hrnas {__version__}, {platform.platform(terse=True)}"
-    if sys.version_info < (3, 10):
-        return Finding("python", "mend", found, "use Python 3.10 or newer")
-    return Finding("python", "ok", found)
+    system = platform.platform(terse=True)
+    return Finding("python", "ok", f"Python {platform.python_version()}, hrnas {__version__}, {system}")
 
 
 def _packages() -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""What people type for a study or an architecture: `coco_small`, `runs/coco_small`, `published/lite_hrnet_18`, `coco_small#4f1c`."""
+"""What people type for a study or an architecture: `coco_small`, `published/lite_hrnet_18`, `coco_small#4f1c`."""
 
 from __future__ import annotations
 

@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
+
+from hrnas.cards.study import StudyCard
+from hrnas.ledger import Ledger
+from hrnas.names import LEDGER_FILE
+from hrnas.report.words import format_seconds
+
+if TYPE_CHECKING:
+    from hrnas.search.study import Event
 
 LINE_EVERY = 15.0  # seconds between two plain lines about the same thing
 
@@ -51,6 +60,98 @@ class _Shown:
     ) -> None:
         if self._bar is not None:
             self._bar.close()
+
+
+class SearchProgress(_Shown):
+    """Trials, rungs, the best score so far, the front's size and the time left of one study.
+
+    The bar counts epochs: those that the ladder will train if nothing fails, so that the higher rungs are in the time
+    left too.
+    """
+
+    def __init__(self, card: StudyCard, folder: Path, stream: TextIO, quiet: bool = False) -> None:
+        super().__init__(stream, quiet)
+        self._card = card
+        self._folder = folder
+        self._total = expected_epochs(card)
+        self._done = 0.0  # epochs of finished evaluations
+        self._found_done = 0.0  # those of them that an earlier run of the same command left
+        self._best: tuple[float, float | None] | None = None  # score, AP
+
+    def __enter__(self) -> SearchProgress:
+        return self
+
+    def __call__(self, event: Event) -> None:
+        """Show one event of the search."""
+        if event.kind == "start":
+            self._find_what_is_done()
+            if self._found_done:
+                self._say(f"{self._card.name}: going on, {event.done} of {event.total} trials are finished")
+        elif event.kind == "finished":
+            self._done += self._epochs_of(event.rung)
+            self._meet(event.score, event.ap)
+            if not self._watched:
+                self._say(f"{self._name(event)}: {self._scores(event.score, event.ap)}; {self._standing(event)}")
+        elif event.kind in ("failed", "broken"):
+            self._say(f"{self._name(event)}: {event.kind}: {event.reason}")
+        part = self._part(event) * self._epochs_of(event.rung)
+        self._move(self._title(event), self._done + part, self._total, self._note(event))
+
+    def _find_what_is_done(self) -> None:
+        ledger = Ledger.open(self._card.ledger or self._folder / LEDGER_FILE, self._card.name)
+        try:
+            finished = [e for trial in ledger.trials() for e in trial.evaluations if e.state == "done"]
+        finally:
+            ledger.close()
+        for evaluation in finished:
+            self._done += self._epochs_of(evaluation.identity.rung)
+            self._meet(evaluation.scores.get("score"), evaluation.scores.get("ap"))
+        self._found_done = self._done
+
+    def _epochs_of(self, rung: int) -> int:
+        ladder = self._card.ladder
+        if rung >= len(ladder):
+            return 0
+        return ladder[rung].epochs - (ladder[rung - 1].epochs if rung else 0)
+
+    def _meet(self, score: float | None, ap: float | None) -> None:
+        if score is not None and (self._best is None or score > self._best[0]):
+            self._best = (score, ap)
+
+    def _part(self, event: Event) -> float:
+        """How much of the evaluation under way is done, as far as its evaluator says."""
+        epoch, epochs = event.progress.get("epoch"), event.progress.get("epochs")
+        return min(float(epoch) / float(epochs), 1.0) if epoch and epochs else 0.0
+
+    def _name(self, event: Event) -> str:
+        who = f"trial {event.trial + 1}" if event.trial >= 0 else event.key
+        return f"{who} ({event.title or event.key}), rung {event.rung}"
+
+    def _scores(self, score: float | None, ap: float | None) -> str:
+        return "no score yet" if score is None else f"score {score:.3f}" + ("" if ap is None else f", AP {ap:.3f}")
+
+    def _title(self, event: Event) -> str:
+        return f"trial {min(event.done + 1, event.total)}/{event.total} rung {event.rung}"
+
+    def _note(self, event: Event) -> str:
+        best = self._scores(*self._best) if self._best else "no score yet"
+        return f" best {best}, front {event.front}"
+
+    def _standing(self, event: Event) -> str:
+        fresh = self._done - self._found_done
+        left = event.seconds / fresh * max(self._total - self._done, 0.0) if fresh else None
+        return f"{event.done} of {event.total} finished,{self._note(event)}, {format_seconds(event.seconds)} so far" + (
+            "" if left is None else f", about {format_seconds(left)} left"
+        )
+
+
+def expected_epochs(card: StudyCard) -> int:
+    """The epochs that a study trains if nothing fails: each rung adds its own, to the share that gets so far."""
+    count, before, epochs = card.trials, 0, 0
+    for rung in card.ladder:
+        epochs += count * (rung.epochs - before)
+        count, before = int(count * card.keep + 1e-9), rung.epochs
+    return epochs
 
 
 class Step(Protocol):

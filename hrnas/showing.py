@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from hrnas.cards.study import StudyCard
 from hrnas.cards.trainer import Recipe, load_recipe
+from hrnas.progress import expected_epochs
 from hrnas.reading import UserError, format_size, read_yaml, validate
 from hrnas.shelf import SHELVES, find_card, list_cards
 from hrnas.space.architecture import Architecture
@@ -105,7 +106,6 @@ def explain_study(card: StudyCard) -> dict[str, Any]:
     """A study with everything filled in, its space in short, and how much will be trained."""
     space = explain_space(load_space(card.space))
     recipe = load_recipe(card.trainer).with_changes(data=card.data, input=card.input)
-    first, last = card.ladder[0].epochs, card.ladder[-1].epochs
     return {
         **card.model_dump(mode="json"),
         "data": recipe.data.label,
@@ -113,12 +113,7 @@ def explain_study(card: StudyCard) -> dict[str, Any]:
         "space_size": space["size"],
         "smallest": space["smallest"],
         "largest": space["largest"],
-        "training": {
-            "architectures": card.trials,
-            "seeds": card.seeds,
-            "epochs_at_least": card.trials * card.seeds * first,
-            "epochs_at_most": card.trials * card.seeds * last,
-        },
+        "epochs": expected_epochs(card),
     }
 
 
