@@ -1,0 +1,695 @@
+"""Turn a study's trials into facts: what the figures draw, the page tells and `hrnas front` prints.
+
+ledger -> `read_facts` -> `StudyFacts`. Everything that has to be decided (which measurements may be compared, who is on
+the front, which members are within noise of each other, what may be claimed) is decided here, once, and tested.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import shlex
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from hrnas.ledger import FIDELITIES, Evaluation, Ledger, Proposal, StudyRecord, Trial
+from hrnas.pareto import goal_value, history, non_dominated, oriented, oriented_reference
+from hrnas.report.words import (
+    COSTS,
+    SCORES,
+    count,
+    describe_goals,
+    describe_network,
+    describe_range,
+    describe_stages,
+    format_cost,
+    format_seconds,
+    format_time,
+)
+
+__all__ = [
+    "FrontRow",
+    "HypervolumeStep",
+    "Interval",
+    "Outcome",
+    "Point",
+    "Section",
+    "Setting",
+    "StudyFacts",
+    "Table",
+    "format_front",
+    "front_document",
+    "front_table",
+    "hypervolume_document",
+    "hypervolume_history",
+    "read_facts",
+    "staircase",
+    "study_facts",
+]
+
+SEEDS_FOR_A_CLAIM = 3
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# the facts
+
+
+class Setting(NamedTuple):
+    """What two measurements must share to be compared; a front never mixes settings."""
+
+    fidelity: str
+    rung: int
+    input: str
+    data: str
+    recipe: str
+
+
+class Interval(NamedTuple):
+    """A bootstrap interval over pictures."""
+
+    low: float
+    high: float
+
+
+class Point(NamedTuple):
+    """One trial in one setting. Scores lie in 0..1; costs are in single units, a paper's scale in the unit it prints.
+
+    Of several seeds the first that was asked for counts, as it does for the search; the others are in `seed_scores`.
+    """
+
+    number: int
+    key: str
+    title: str  # the published name, or ''
+    origin: str  # 'driver', 'random' or 'published'
+    network: str  # its kinds and widths in one line
+    stages: tuple[str, ...]  # and stage by stage
+    score: float
+    score_interval: Interval | None
+    ap: float | None
+    ap_interval: Interval | None
+    costs: dict[str, float]
+    seconds: float | None  # of this measurement
+    seed_scores: tuple[tuple[int, float], ...]  # (seed, score), in the order in which they were asked for
+    on_front: bool
+    within_noise: tuple[str, ...]  # keys of the front members whose interval overlaps this front member's
+
+    @property
+    def name(self) -> str:
+        """The published name, or the trial's number."""
+        return self.title or f"trial {self.number}"
+
+
+class HypervolumeStep(NamedTuple):
+    """The front after one more finished trial."""
+
+    finished: int
+    number: int
+    key: str
+    name: str
+    origin: str
+    score: float  # its own
+    hypervolume: float  # score times decades of cost, for two goals
+    front: int  # members
+
+
+class Section(NamedTuple):
+    """All that was measured in one setting, and so can be compared."""
+
+    setting: Setting
+    label: str
+    points: tuple[Point, ...]  # in trial order
+    history: tuple[HypervolumeStep, ...]
+    goals: dict[str, str]
+    reference: dict[str, float]
+    costs: tuple[str, ...]  # those to draw, the goals first
+
+
+class Outcome(NamedTuple):
+    """How often something happened, and why."""
+
+    name: str
+    meaning: str
+    times: int
+    reasons: tuple[tuple[str, int], ...]  # most frequent first
+
+
+class Table(NamedTuple):
+    """Names and values, two columns."""
+
+    title: str
+    rows: tuple[tuple[str, str], ...]
+
+
+class StudyFacts(NamedTuple):
+    """All that the page shows."""
+
+    name: str
+    about: str
+    card: dict[str, Any]
+    wanted: int  # trials that the card asks for
+    finished: int  # trials measured at least once
+    seconds: float  # spent on evaluations, unfinished ones not counted
+    last: str  # when the last result came
+    sections: tuple[Section, ...]  # the one to look at first, then the others
+    proposals: tuple[Outcome, ...]
+    evaluations: tuple[Outcome, ...]
+    tables: tuple[Table, ...]
+    summary: tuple[str, ...]  # sentences
+    caveats: tuple[str, ...]  # what is not yet checked and what the figures cannot say
+
+    @property
+    def main(self) -> Section | None:
+        """The section to look at first; None while nothing is finished."""
+        return self.sections[0] if self.sections else None
+
+
+class FrontRow(NamedTuple):
+    """One line of the front's table; rank 1 has the best score."""
+
+    rank: int
+    key: str
+    title: str
+    score: float
+    ap: float | None
+    params: int | None
+    macs: int | None
+    seconds: float | None
+    score_interval: Interval | None
+    ap_interval: Interval | None
+    seeds: int
+    within_noise: tuple[int, ...]  # ranks
+    network: str
+    command: str  # retrains it
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# from the ledger
+
+
+def read_facts(ledger: Ledger) -> StudyFacts:
+    """Read everything that the page shows from a ledger."""
+    return study_facts(ledger.study(), ledger.trials(), ledger.proposals())
+
+
+def study_facts(record: StudyRecord, trials: Sequence[Trial], proposals: Sequence[Proposal]) -> StudyFacts:
+    """Decide what a study's trials say."""
+    card = _without_password(record.card)
+    evaluations = [evaluation for trial in trials for evaluation in trial.evaluations]
+    sections = _sections(trials, card)
+    ends = [evaluation.finished for evaluation in evaluations if evaluation.finished is not None]
+    wanted, finished = int(card.get("trials", len(trials))), sum(1 for trial in trials if trial.final is not None)
+    return StudyFacts(
+        name=record.name,
+        about=str(card.get("about") or ""),
+        card=card,
+        wanted=wanted,
+        finished=finished,
+        seconds=sum(evaluation.seconds or 0.0 for evaluation in evaluations),
+        last=format_time(max(ends, default=record.created)),
+        sections=sections,
+        proposals=_proposal_outcomes(proposals, card),
+        evaluations=_evaluation_outcomes(evaluations),
+        tables=(_seeds(card, evaluations), _environment(record)),
+        summary=_summary(finished, wanted, sections),
+        caveats=_caveats(sections, card),
+    )
+
+
+def _sections(trials: Sequence[Trial], card: Mapping[str, Any]) -> tuple[Section, ...]:
+    """One section per setting: the ladder's highest rung first, then what else was measured, dear before cheap."""
+    goals = dict(card.get("goals") or {"score": "maximize", "macs": "minimize"})
+    groups: dict[Setting, list[tuple[Trial, list[Evaluation]]]] = {}
+    for trial in trials:
+        for setting, done in _finished_by_setting(trial, goals).items():
+            groups.setdefault(setting, []).append((trial, done))
+    ladder = {rung.get("fidelity", "proxy") for rung in card.get("ladder") or ()}
+
+    def interest(setting: Setting) -> tuple[bool, int, int, int]:
+        searched = (
+            not ladder or setting.fidelity in ladder
+        )  # a pick retrained later at 'full' is not the search's front
+        return searched, FIDELITIES.index(setting.fidelity), setting.rung, len(groups[setting])
+
+    return tuple(
+        _section(setting, groups[setting], goals, card) for setting in sorted(groups, key=interest, reverse=True)
+    )
+
+
+def _finished_by_setting(trial: Trial, goals: Mapping[str, str]) -> dict[Setting, list[Evaluation]]:
+    found: dict[Setting, list[Evaluation]] = {}
+    for evaluation in trial.evaluations:
+        known = {**trial.costs, **evaluation.scores}
+        if evaluation.state == "done" and all(_number(known.get(name)) is not None for name in ("score", *goals)):
+            one = evaluation.identity
+            setting = Setting(one.fidelity, one.rung, one.input, one.data, one.recipe)
+            found.setdefault(setting, []).append(evaluation)
+    return found
+
+
+def _section(
+    setting: Setting,
+    group: Sequence[tuple[Trial, list[Evaluation]]],
+    goals: dict[str, str],
+    card: Mapping[str, Any],
+) -> Section:
+    pairs = [(trial, done[0]) for trial, done in group]
+    best = non_dominated(oriented(pairs, goals))
+    intervals = {
+        trial.key: _interval(evaluation.scores, "score")
+        for (trial, evaluation), on_front in zip(pairs, best, strict=True)
+        if on_front
+    }
+    points = tuple(
+        _point(trial, done, bool(on_front), _overlapping(trial.key, intervals))
+        for (trial, done), on_front in zip(group, best, strict=True)
+    )
+    reference = _reference(pairs, goals, card)
+    shown = [goal for goal in goals if goal not in SCORES] + ["macs", "params"]
+    return Section(
+        setting=setting,
+        label=_label(setting, card),
+        points=points,
+        history=hypervolume_history(pairs, goals, reference),
+        goals=goals,
+        reference=reference,
+        costs=tuple(name for name in dict.fromkeys(shown) if any(name in point.costs for point in points)),
+    )
+
+
+def _point(trial: Trial, done: Sequence[Evaluation], on_front: bool, within_noise: tuple[str, ...]) -> Point:
+    scores = done[0].scores
+    return Point(
+        number=trial.number,
+        key=trial.key,
+        title=trial.title,
+        origin=trial.origin,
+        network=describe_network(trial.architecture),
+        stages=describe_stages(trial.architecture),
+        score=float(scores["score"]),
+        score_interval=_interval(scores, "score"),
+        ap=_number(scores.get("ap")),
+        ap_interval=_interval(scores, "ap"),
+        costs={name: float(value) for name, value in trial.costs.items() if _number(value) is not None},
+        seconds=done[0].seconds,
+        seed_scores=tuple((one.identity.seed, float(one.scores["score"])) for one in done),
+        on_front=on_front,
+        within_noise=within_noise if on_front else (),
+    )
+
+
+def _interval(scores: Mapping[str, Any], name: str) -> Interval | None:
+    """The score's own interval; where only those of its parts were recorded, that of the part which the score is."""
+    names = [name]
+    if name == "score":
+        names += [part for part in ("oks", "ap") if scores.get(part) == scores["score"]]
+    for part in names:
+        low, high = _number(scores.get(f"{part}_low")), _number(scores.get(f"{part}_high"))
+        if low is not None and high is not None:
+            return Interval(low, high)
+    return None
+
+
+def _overlapping(key: str, intervals: Mapping[str, Interval | None]) -> tuple[str, ...]:
+    own = intervals.get(key)
+    if own is None:
+        return ()
+    return tuple(
+        other
+        for other, its in intervals.items()
+        if other != key and its is not None and own.low <= its.high and its.low <= own.high
+    )
+
+
+def hypervolume_history(
+    found: Sequence[tuple[Trial, Evaluation]], goals: Mapping[str, str], reference: Mapping[str, float]
+) -> tuple[HypervolumeStep, ...]:
+    """The front after each finished trial, in the order in which they finished."""
+    order = sorted(found, key=lambda pair: (pair[1].finished or 0.0, pair[1].id))
+    values = oriented(order, goals)
+    volumes = history(values, oriented_reference(goals, reference)) if order else []
+    return tuple(
+        HypervolumeStep(
+            finished=finished,
+            number=trial.number,
+            key=trial.key,
+            name=trial.title or f"trial {trial.number}",
+            origin=trial.origin,
+            score=float(evaluation.scores["score"]),
+            hypervolume=volume,
+            front=int(non_dominated(values[:finished]).sum()),
+        )
+        for finished, ((trial, evaluation), volume) in enumerate(zip(order, volumes, strict=True), start=1)
+    )
+
+
+def staircase(points: Sequence[Point], measure: str, cost: str) -> tuple[tuple[float, float], ...]:
+    """The (cost, score) of the points that no other beats in one figure's two axes, cheapest first."""
+    known = [
+        (point.costs[cost], value)
+        for point in points
+        if cost in point.costs and (value := point.score if measure == "score" else point.ap) is not None
+    ]
+    stays = non_dominated([(price, -value) for price, value in known])
+    return tuple(sorted(pair for pair, best in zip(known, stays, strict=True) if best))
+
+
+def _reference(
+    found: Sequence[tuple[Trial, Evaluation]], goals: Mapping[str, str], card: Mapping[str, Any]
+) -> dict[str, float]:
+    """The card's reference point; where it says nothing: its limit on that cost, else the dearest trial seen."""
+    given, limits = card.get("reference") or {}, card.get("limits") or {}
+    worst = {g: max((goal_value(g, *pair) for pair in found), default=1.0) for g in goals if g not in SCORES}
+    return {goal: float(given.get(goal, limits.get(goal, worst.get(goal, 0.0)))) for goal in goals}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# what was proposed, what was trained, and with what
+
+
+def _proposal_outcomes(proposals: Sequence[Proposal], card: Mapping[str, Any]) -> tuple[Outcome, ...]:
+    meanings = {
+        "new": "a network not seen before, within the limits: it became a trial",
+        "duplicate": "a network already known: its result was used again, nothing was trained",
+        "infeasible": "beyond the card's limits: counted, never trained",
+    }
+    limits = card.get("limits") or {}
+    reasons: dict[str, Counter[str]] = {name: Counter() for name in meanings}
+    refused: set[str] = set()
+    for proposal in proposals:
+        counter = reasons.setdefault(proposal.outcome, Counter())
+        if proposal.outcome == "infeasible":
+            refused.add(proposal.key)
+            over = [name for name, most in limits.items() if proposal.costs.get(name, 0) > most]
+            counter.update(f"{COSTS.get(name, name)} above {format_cost(limits[name])}" for name in over)
+        elif proposal.outcome == "duplicate":
+            counter["of a network refused before" if proposal.key in refused else "of an earlier trial"] += 1
+        else:
+            counter[{"published": "published points"}.get(proposal.origin, f"from the {proposal.origin}")] += 1
+    counts = Counter(str(proposal.outcome) for proposal in proposals)
+    return tuple(
+        Outcome(name, meanings.get(name, ""), counts[name], tuple(counter.most_common()))
+        for name, counter in reasons.items()
+    )
+
+
+def _evaluation_outcomes(evaluations: Sequence[Evaluation]) -> tuple[Outcome, ...]:
+    meanings = {
+        "done": "measured",
+        "running": "claimed by a worker, not finished yet",
+        "failed": "came to a bad end by itself and is not tried again",
+        "broken": "its worker disappeared; tried once more",
+    }
+    return tuple(
+        Outcome(
+            name,
+            meaning,
+            sum(evaluation.state == name for evaluation in evaluations),
+            tuple(Counter(e.reason for e in evaluations if e.state == name and e.reason).most_common()),
+        )
+        for name, meaning in meanings.items()
+    )
+
+
+def _seeds(card: Mapping[str, Any], evaluations: Iterable[Evaluation]) -> Table:
+    driver, data = card.get("driver") or {}, card.get("data") or {}
+    used = sorted({evaluation.identity.seed for evaluation in evaluations})
+    shown = ", ".join(map(str, used[:12])) + (f" and {len(used) - 12} more" if len(used) > 12 else "")
+    rows = [("driver", driver.get("seed")), ("data", data.get("seed")), ("training", shown or None)]
+    return Table("Seeds", tuple((name, str(value)) for name, value in rows if value is not None))
+
+
+def _environment(record: StudyRecord) -> Table:
+    return Table("Environment", (*_flat(record.environment), ("study created", format_time(record.created))))
+
+
+def _flat(tree: object, path: str = "") -> tuple[tuple[str, str], ...]:
+    if isinstance(tree, Mapping):
+        return tuple(row for key, value in tree.items() for row in _flat(value, f"{path}.{key}" if path else str(key)))
+    if isinstance(tree, (list, tuple)):
+        tree = ", ".join(str(part) for part in tree)
+    return ((path, "unknown" if tree is None else str(tree)),)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# what may be said
+
+
+def _summary(finished: int, wanted: int, sections: Sequence[Section]) -> tuple[str, ...]:
+    if not sections:
+        return (
+            f"No trial has finished yet; the card asks for {wanted}.",
+            "Every trial that finishes adds a point to the figures: write the report again as the search goes on.",
+        )
+    main = sections[0]
+    front = [point for point in main.points if point.on_front]
+    best = max(main.points, key=lambda point: point.score)
+    published = sum(point.origin == "published" for point in main.points)
+    sentences = [
+        f"{finished} of {wanted} trials have finished"
+        + (f", {published} of them published networks trained in the same way." if published else "."),
+        f"This page compares the {count(len(main.points), 'trial')} measured in one and the same way: {main.label}.",
+        "The score is mean OKS without a threshold (0 to 1), which still tells networks apart where training is too "
+        "short for AP; AP stands beside it."
+        if main.setting.fidelity != "full"
+        else "The score is what the search ranked by; AP stands beside it.",
+        f"The best score is {best.score:.3f}{_with_interval(best.score_interval)}"
+        + (f" at AP {best.ap:.3f}" if best.ap is not None else "")
+        + f", by {best.name}{_costs_in_words(best)}.",
+        f"The front for {describe_goals(main.goals)} has {count(len(front), 'member')}.",
+    ]
+    return tuple(sentences)
+
+
+def _caveats(sections: Sequence[Section], card: Mapping[str, Any]) -> tuple[str, ...]:
+    if not sections:
+        return ()
+    main = sections[0]
+    best = max(main.points, key=lambda point: point.score)
+    return tuple(
+        text
+        for text in (
+            _against_random(best, sections, card),
+            _seed_noise(main.points),
+            _picture_noise(main.points),
+            _blind_ap(main.points),
+        )
+        if text
+    )
+
+
+def _against_random(best: Point, sections: Sequence[Section], card: Mapping[str, Any]) -> str:
+    if (card.get("driver") or {}).get("kind") == "random":
+        text = "This study is random search itself: the baseline that other studies are held against. "
+        asked = f"Not yet checked: how {best.name} scores when it is retrained from scratch with other seeds."
+    else:
+        text = ""
+        asked = (
+            f"Not yet checked: whether the winner ({best.name}), retrained from scratch with other seeds, beats the "
+            "winner of random search at equal cost."
+        )
+    full = [p for s in sections if s.setting.fidelity == "full" for p in s.points if p.key == best.key]
+    scores = [score for _, score in full[0].seed_scores] if full else []
+    if scores:
+        text += f"The winner was retrained in full with {count(len(scores), 'seed')}: score {describe_range(scores)}. "
+    return f"{text}{asked} Such a claim needs {SEEDS_FOR_A_CLAIM} seeds of each."
+
+
+def _seed_noise(points: Sequence[Point]) -> str:
+    repeated = [[score for _, score in point.seed_scores] for point in points if len(point.seed_scores) > 1]
+    if not repeated:
+        return "No trial was repeated with another seed, so how much of a difference in score is chance is not known."
+    if len(points) < 2:
+        return ""
+    # the pooled deviation, so that trials with more seeds weigh more
+    degrees = sum(len(scores) - 1 for scores in repeated)
+    seeds = math.sqrt(sum(statistics.variance(scores) * (len(scores) - 1) for scores in repeated) / degrees)
+    networks = statistics.stdev(point.score for point in points)
+    verdict = (
+        "so the ranking says more than chance"
+        if networks > 2 * seeds
+        else "so the ranking is hardly more than chance"
+        if networks <= seeds
+        else "so neighbours in the ranking may well swap places"
+    )
+    return (
+        f"Between seeds of one network the score varies by {seeds:.3f}, between networks by {networks:.3f} (standard "
+        f"deviations; {count(len(repeated), 'trial')} repeated), {verdict}."
+    )
+
+
+def _picture_noise(points: Sequence[Point]) -> str:
+    front = [point for point in points if point.on_front]
+    tied = sum(bool(point.within_noise) for point in front)
+    if all(point.score_interval is None for point in front):
+        return (
+            "No bootstrap intervals were recorded: it is not known which front members are within noise of each other."
+        )
+    if not tied:
+        return ""
+    return (
+        f"{tied} of the {len(front)} front members are within noise of another one: their bootstrap intervals over the "
+        "pictures overlap."
+    )
+
+
+def _blind_ap(points: Sequence[Point]) -> str:
+    known = [point.ap for point in points if point.ap is not None]
+    low = sum(ap < 0.005 for ap in known)
+    if not known or low < len(known) / 2:
+        return ""
+    return (
+        f"AP is below 0.005 for {low} of {len(known)} trials: after so little training it cannot tell networks apart."
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# the front as a table
+
+
+def front_table(facts: StudyFacts, trainer: str | None = None, study: str | None = None) -> tuple[FrontRow, ...]:
+    """The front of the main section, best score first.
+
+    Args:
+        trainer: the trainer card of the retrain command; by default the study's own.
+        study: how the command line finds the study (a name or a path); by default the study's name.
+    """
+    section = facts.main
+    if section is None:
+        return ()
+    front = sorted(
+        (point for point in section.points if point.on_front), key=lambda point: (-point.score, point.number)
+    )
+    ranks = {point.key: rank for rank, point in enumerate(front, start=1)}
+    recipe = trainer or str(facts.card.get("trainer") or section.setting.recipe)
+    return tuple(
+        FrontRow(
+            rank=ranks[point.key],
+            key=point.key,
+            title=point.title,
+            score=point.score,
+            ap=point.ap,
+            params=_whole(point.costs.get("params")),
+            macs=_whole(point.costs.get("macs")),
+            seconds=point.seconds,
+            score_interval=point.score_interval,
+            ap_interval=point.ap_interval,
+            seeds=len(point.seed_scores),
+            within_noise=tuple(sorted(ranks[key] for key in point.within_noise)),
+            network=point.network,
+            command=shlex.join(["hrnas", "train", f"{study or facts.name}#{point.key}", "--trainer", recipe]),
+        )
+        for point in front
+    )
+
+
+def format_front(facts: StudyFacts) -> str:
+    """The front as text for a terminal: what was compared, then one line per member."""
+    rows = front_table(facts)
+    if not rows or facts.main is None:
+        return f"{facts.name}: no trial has finished yet ({facts.wanted} wanted)"
+    lines = [
+        (
+            str(row.rank),
+            row.key,
+            row.title or "-",
+            f"{row.score:.3f}",
+            _interval_text(row.score_interval),
+            "-" if row.ap is None else f"{row.ap:.3f}",
+            format_cost(row.params),
+            format_cost(row.macs),
+            format_seconds(row.seconds),
+            ", ".join(map(str, row.within_noise)) or "-",
+        )
+        for row in rows
+    ]
+    head = ("rank", "key", "title", "score", "interval", "AP", "params", "MACs", "trained", "noise")
+    widths = [max(len(line[column]) for line in (head, *lines)) for column in range(len(head))]
+    left = {1, 2}  # words; the rest are numbers
+    table = [
+        "  ".join(
+            cell.ljust(width) if column in left else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in (head, *lines)
+    ]
+    title = f"{facts.name}: {len(rows)} of {len(facts.main.points)} trials on the front, {facts.main.label}"
+    notes = ["noise: ranks whose bootstrap interval overlaps this one's"] if any(r.within_noise for r in rows) else []
+    return "\n".join([title, *table, *notes])
+
+
+def front_document(facts: StudyFacts) -> dict[str, Any]:
+    """The front as one JSON document: counts are integers, scores 0..1, times seconds."""
+    section = facts.main
+    return {
+        "study": facts.name,
+        "finished": facts.finished,
+        "wanted": facts.wanted,
+        "setting": section.setting._asdict() if section else None,
+        "goals": section.goals if section else facts.card.get("goals"),
+        "reference": section.reference if section else facts.card.get("reference"),
+        "hypervolume": section.history[-1].hypervolume if section else None,
+        "front": [
+            row._asdict()
+            | {"score_interval": _pair(row.score_interval), "ap_interval": _pair(row.ap_interval)}
+            | {"within_noise": list(row.within_noise)}
+            for row in front_table(facts)
+        ],
+    }
+
+
+def hypervolume_document(facts: StudyFacts) -> list[dict[str, Any]]:
+    """The hypervolume after each finished trial of the main section, as JSON-able rows."""
+    return [step._asdict() for step in facts.main.history] if facts.main else []
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# helpers
+
+
+def _without_password(card: Mapping[str, Any]) -> dict[str, Any]:
+    """The card as it may be shown: a database address keeps its user and loses its password."""
+    address = card.get("ledger")
+    hidden = {"ledger": re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", address)} if isinstance(address, str) else {}
+    return {**card, **hidden}
+
+
+def _label(setting: Setting, card: Mapping[str, Any]) -> str:
+    """How a setting measures: 'proxy, 6 epochs, rung 2 of 2, input 128x96, data ..., recipe ...'."""
+    ladder = card.get("ladder") or ()
+    parts = [setting.fidelity]
+    if setting.fidelity == "proxy" and setting.rung < len(ladder) and "epochs" in ladder[setting.rung]:
+        parts.append(count(int(ladder[setting.rung]["epochs"]), "epoch"))
+        if len(ladder) > 1:
+            parts.append(f"rung {setting.rung + 1} of {len(ladder)}")
+    elif setting.rung:
+        parts.append(f"rung {setting.rung + 1}")
+    return ", ".join([*parts, f"input {setting.input}", f"data {setting.data}", f"recipe {setting.recipe}"])
+
+
+def _costs_in_words(point: Point) -> str:
+    parts = [f"{format_cost(point.costs[name])} {COSTS[name]}" for name in ("params", "macs") if name in point.costs]
+    return f", with {' and '.join(parts)}" if parts else ""
+
+
+def _with_interval(interval: Interval | None) -> str:
+    return f" (bootstrap interval {interval.low:.3f} to {interval.high:.3f})" if interval else ""
+
+
+def _interval_text(interval: Interval | None) -> str:
+    return f"{interval.low:.3f}-{interval.high:.3f}" if interval else "-"
+
+
+def _pair(interval: Interval | None) -> list[float] | None:
+    return list(interval) if interval else None
+
+
+def _whole(value: float | None) -> int | None:
+    return None if value is None else round(value)
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return float(value) if math.isfinite(value) else None
