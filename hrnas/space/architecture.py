@@ -2,7 +2,7 @@
 
     stem -> stage 2 -> stage 3 [-> stage 4] -> head        (stage 1 belongs to the stem)
 
-A stage begins with a transition that adds one branch of half the resolution; then come its modules, each of them `blocks`
+A stage begins with a transition that adds one branch of half the resolution; then come its modules, each of `blocks`
 rows and a fusion. The number of keypoints and the size of the input are no part of an architecture.
 """
 
@@ -136,7 +136,7 @@ def _with_outputs(stage: Stage, outputs: str) -> Stage:
 
 
 def repair(tree: Tree) -> Tree:
-    """Mend what single choices cannot know of each other (a width of its rows, an output of its head), in one fixed way.
+    """Mend what single choices cannot know of each other (a width of its rows, a head of its inputs), in one way.
 
     Raises:
         UserError: the tree is no architecture even one by one: unknown keys or kinds, wrong types.

@@ -1,8 +1,8 @@
 """The kinds that fill an architecture's slots: the options of each, with its own rules.
 
-A kind has two halves with one name: the options here, and the module in `hrnas/nets`. To add one: write its options class,
-put it into its slot's union, and write its module; a test compares the two sides. An option needs a default, so that a
-search space may set only some of them; a kind never has one, so that an architecture says what it is made of.
+A kind has two halves with one name: the options here, and the module in `hrnas/nets`. To add one: write its options
+class, put it into its slot's union, and write its module; a test compares the two sides. An option needs a default, so
+that a search space may set only some of them; a kind never has one, so that an architecture says what it is made of.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class BottleneckStem(Options):
 
 
 class ShuffleStem(Options):
-    """Lite-HRNet: a 3x3 convolution of stride 2, then a shuffle block of stride 2 whose inner width is `expand` x `width`."""
+    """Lite-HRNet: a 3x3 convolution of stride 2, then a shuffle block of stride 2 of inner width `expand` x `width`."""
 
     kind: Literal["shuffle"]
     width: Width = 32

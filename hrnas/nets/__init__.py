@@ -1,0 +1,1 @@
+"""How networks are built: one class, `PoseNet`, from the kinds in each slot; and what they cost."""

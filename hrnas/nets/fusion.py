@@ -1,0 +1,111 @@
+"""Where resolutions meet: transitions, which begin a stage with one more, and fusions, which end each module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from hrnas.nets.layers import ConvNorm, Path, SeparableConv, released_twice
+
+
+def dense(inputs: int, outputs: int, stride: int, act: bool = True) -> nn.Module:
+    """A dense 3x3 convolution, as in HRNet."""
+    return ConvNorm(inputs, outputs, 3, stride, act=act)
+
+
+def separable(inputs: int, outputs: int, stride: int, act: bool = True) -> nn.Module:
+    """A depthwise 3x3 and a 1x1 convolution, as in Lite-HRNet."""
+    return SeparableConv(inputs, outputs, 3, stride, act=act)
+
+
+class Transition(nn.Module):
+    """Adds a branch at half the coarsest resolution; the others pass, through a convolution where their width changes.
+
+    `before` and `after` are the widths of the branches, `len(after) == len(before) + 1`.
+    """
+
+    def __init__(self, before: tuple[int, ...], after: tuple[int, ...], convolution: Path) -> None:
+        super().__init__()
+        self.paths = nn.ModuleDict()
+        for branch, (inputs, outputs) in enumerate(zip(before, after, strict=False)):
+            if inputs != outputs:
+                self.paths[f"{branch}"] = convolution(inputs, outputs, 1)
+        self.paths[f"{len(before)}"] = convolution(before[-1], after[-1], 2)
+
+    def forward(self, features: list[Tensor]) -> list[Tensor]:
+        return [
+            self.paths[f"{branch}"](x) if f"{branch}" in self.paths else x
+            for branch, x in enumerate([*features, features[-1]])
+        ]
+
+
+class Fusion(nn.Module):
+    """Every output is the ReLU of the sum of all branches, each brought to its resolution and width.
+
+    upwards: 1x1, norm, nearest upsampling; downwards: one strided convolution per halving, ReLU between them
+
+    Args:
+        outputs: how many of the branches have an output, the finest first.
+        double_add: branch 0 counts twice, and once it is fused the coarser branches hear its sum (before the ReLU)
+            instead of it. So does the code of Lite-HRNet, by adding in place, and its weights need it. That computes each
+            path from branch 0 twice; here once.
+    """
+
+    def __init__(self, widths: tuple[int, ...], outputs: int, convolution: Callable[..., nn.Module], double_add: bool):
+        super().__init__()
+        self.outputs = outputs
+        self.double_add = double_add
+        self.paths = nn.ModuleDict()
+        for target in range(outputs):
+            for source in range(len(widths)):
+                if source != target:
+                    path = _path(widths, source, target, convolution)
+                    twice = double_add and source == 0
+                    self.paths[f"{source}_to_{target}"] = released_twice(path) if twice else path
+        self.act = nn.ReLU()  # one module for all outputs, as released: torchstat counts its last call
+
+    def forward(self, features: list[Tensor]) -> list[Tensor]:
+        fused = []
+        for target in range(self.outputs):
+            total = self._bring(features, 0, target)
+            if self.double_add:
+                total = 2 * total
+            for source in range(1, len(features)):
+                total = total + self._bring(features, source, target)
+            if self.double_add and target == 0:
+                features = [total, *features[1:]]
+            fused.append(self.act(total))
+        return fused
+
+    def _bring(self, features: list[Tensor], source: int, target: int) -> Tensor:
+        return features[source] if source == target else self.paths[f"{source}_to_{target}"](features[source])
+
+    def dead_parameters(self, reads: str) -> set[str]:
+        """The parameters that nobody hears of when only the `first` output is read."""
+        if reads == "all":
+            return set()
+        return {name for name, _ in self.named_parameters() if not name.split(".")[1].endswith("_to_0")}
+
+
+def _path(widths: tuple[int, ...], source: int, target: int, convolution: Callable[..., nn.Module]) -> nn.Module:
+    inputs, outputs = widths[source], widths[target]
+    if source > target:
+        return nn.Sequential(
+            ConvNorm(inputs, outputs), nn.Upsample(scale_factor=2 ** (source - target), mode="nearest")
+        )
+    steps = target - source
+    return nn.Sequential(
+        *(convolution(inputs, inputs, 2, act=True) for _ in range(steps - 1)),
+        convolution(inputs, outputs, 2, act=False),
+    )
+
+
+TRANSITIONS: dict[str, Callable[..., nn.Module]] = {
+    "conv": lambda options, before, after: Transition(before, after, dense),
+    "lite": lambda options, before, after: Transition(before, after, separable),
+}
+FUSIONS: dict[str, Callable[..., Fusion]] = {
+    "full": lambda options, widths, outputs: Fusion(widths, outputs, dense, double_add=False),
+    "lite": lambda options, widths, outputs: Fusion(widths, outputs, separable, options.double_add),
+}

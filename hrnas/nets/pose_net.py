@@ -1,0 +1,137 @@
+"""The one network class: what an architecture says, built.
+
+picture -> stem -> stages of (transition, then modules of rows and a fusion) -> head -> heatmaps
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+from torch import Tensor, nn
+
+from hrnas.nets.blocks import BLOCKS
+from hrnas.nets.fusion import FUSIONS, TRANSITIONS, Fusion
+from hrnas.nets.heads import HEADS
+from hrnas.nets.layers import Slot
+from hrnas.nets.stems import STEMS
+from hrnas.reading import UserError
+from hrnas.space import kinds
+from hrnas.space.architecture import FIRST_STAGE, Architecture, Stage
+
+Widths = tuple[int, ...]
+
+
+def build_stem(options: kinds.Stem) -> Slot:
+    """(B, 3, H, W) -> (B, out, H/4, W/4)."""
+    return Slot(options.kind, STEMS[options.kind](options))
+
+
+def build_transition(options: kinds.Transition, before: Widths, after: Widths) -> Slot:
+    """Features of widths `before` -> features of widths `after`, one branch more."""
+    return Slot(options.kind, TRANSITIONS[options.kind](options, before, after))
+
+
+def build_row(options: kinds.Row, widths: Widths) -> Slot:
+    """Features -> features of the same shapes."""
+    return Slot(options.kind, BLOCKS[options.kind](options, widths))
+
+
+def build_fusion(options: kinds.Fusion, widths: Widths, last: bool) -> Slot:
+    """Features -> features of the same shapes; in the network's last module only those that the options keep."""
+    outputs = 1 if last and options.outputs == "first" else len(widths)
+    return Slot(options.kind, FUSIONS[options.kind](options, widths, outputs))
+
+
+def build_head(options: kinds.Head, widths: Widths, keypoints: int) -> Slot:
+    """Features and the stem's output -> (B, keypoints, H/4, W/4)."""
+    return Slot(options.kind, HEADS[options.kind](options, widths, keypoints))
+
+
+class StageModule(nn.Module):
+    """One step of a stage: its blocks, then its fusion."""
+
+    def __init__(self, stage: Stage, widths: Widths, last: bool) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(build_row(stage.row, widths) for _ in range(stage.blocks))
+        self.fusion = build_fusion(stage.fusion, widths, last)
+
+    def forward(self, features: list[Tensor]) -> list[Tensor]:
+        for block in self.blocks:
+            features = block(features)
+        return self.fusion(features)
+
+
+class StageNet(nn.Module):
+    """A stage: its transition, then its modules."""
+
+    def __init__(self, stage: Stage, before: Widths, widths: Widths, last: bool) -> None:
+        super().__init__()
+        self.transition = build_transition(stage.transition, before, widths)
+        # `steps`, because `modules` is a word of torch's
+        ends = [last and step == stage.modules - 1 for step in range(stage.modules)]
+        self.steps = nn.ModuleList(StageModule(stage, widths, end) for end in ends)
+
+    def forward(self, features: list[Tensor]) -> list[Tensor]:
+        features = self.transition(features)
+        for step in self.steps:
+            features = step(features)
+        return features
+
+
+class PoseNet(nn.Module):
+    """A network that finds keypoints: (B, 3, H, W) -> heatmaps (B, keypoints, H/4, W/4).
+
+    Its weights start as in HRNet and Lite-HRNet: convolutions normal with deviation 0.001, biases 0, norms 1.
+
+    Raises:
+        UserError: the architecture is impossible; every reason is named.
+    """
+
+    def __init__(self, architecture: Architecture, keypoints: int) -> None:
+        super().__init__()
+        problems = architecture.problems()
+        if problems:
+            raise UserError("\n".join(f"architecture: {problem}" for problem in problems))
+        self.architecture = architecture
+        self.keypoints = keypoints
+        self.stem = build_stem(architecture.stem)
+        self.stages = nn.ModuleDict()  # "2", "3", "4": numbered as in HRNet
+        before: Widths = (architecture.stem.out,)
+        for index, stage in enumerate(architecture.stages):
+            widths = architecture.branches(index)
+            last = index == len(architecture.stages) - 1
+            self.stages[f"{FIRST_STAGE + index}"] = StageNet(stage, before, widths, last)
+            before = widths
+        self.head = build_head(architecture.head, architecture.widths, keypoints)
+        self.reset_weights()
+
+    def forward(self, image: Tensor) -> Tensor:
+        height, width = image.shape[-2:]
+        step = 2 ** (len(self.architecture.widths) + 1)  # the coarsest branch's share of the input
+        if height % step or width % step:
+            raise UserError(f"the picture is {height}x{width}; both sides must be divisible by {step}")
+        stem = self.stem(image)
+        features = [stem]
+        for stage in self.stages.values():
+            features = stage(features)
+        return self.head(features, stem)
+
+    def reset_weights(self) -> None:
+        """Draw all weights anew from torch's generator, as the papers do."""
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.normal_(layer.weight, std=0.001)
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
+            elif isinstance(layer, nn.BatchNorm2d):
+                layer.reset_running_stats()
+                nn.init.ones_(layer.weight)
+                nn.init.zeros_(layer.bias)
+
+    def dead_parameters(self) -> set[str]:
+        """The names of the parameters that reach no output: they are counted, and never learn."""
+        stage = f"{FIRST_STAGE + len(self.architecture.stages) - 1}"
+        last = self.architecture.stages[-1]
+        place = f"stages.{stage}.steps.{last.modules - 1}.fusion.{last.fusion.kind}."
+        fusion = cast(Fusion, self.get_submodule(place.rstrip(".")))
+        return {place + name for name in fusion.dead_parameters(self.architecture.head.reads)}
