@@ -110,10 +110,17 @@ class Proposal:
 
 @dataclass(frozen=True)
 class StudyRecord:
-    """The resolved card, the environment that the study was created in, and when (seconds since 1970, UTC)."""
+    """The study as it was created.
+
+    Attributes:
+        resolved: what the card's names stood for (the recipe, the space's choices); a study cannot go on with others.
+        environment: the machine and the versions that it was created with.
+        created: seconds since 1970, UTC.
+    """
 
     name: str
     card: dict[str, Any]
+    resolved: dict[str, Any]
     environment: dict[str, Any]
     created: float
 
@@ -134,6 +141,7 @@ _studies = sql.Table(
     sql.Column("id", sql.Integer, primary_key=True),
     sql.Column("name", sql.String(200), nullable=False, unique=True),
     sql.Column("card", sql.JSON, nullable=False),
+    sql.Column("resolved", sql.JSON, nullable=False),
     sql.Column("environment", sql.JSON, nullable=False),
     sql.Column("created", sql.Double, nullable=False),
     sql.Column("version", sql.Integer, nullable=False),  # counts changes; its row lock orders the writers of a study
@@ -246,7 +254,9 @@ class Ledger:
 
     # studies
 
-    def create_study(self, card: Mapping[str, Any], environment: Mapping[str, Any]) -> StudyRecord:
+    def create_study(
+        self, card: Mapping[str, Any], environment: Mapping[str, Any], resolved: Mapping[str, Any] | None = None
+    ) -> StudyRecord:
         """Record the study, or find it again: the same card under the same name is the same study.
 
         Raises:
@@ -254,7 +264,9 @@ class Ledger:
         """
         name = str(card["name"])
         self._name = name
-        row = {"name": name, "card": dict(card), "environment": dict(environment), "created": time.time(), "version": 0}
+        plain = json.loads(json.dumps([card, resolved or {}]))  # tuples become lists, as the database has them
+        new = {"card": plain[0], "resolved": plain[1]}
+        row = {"name": name, "environment": dict(environment), "created": time.time(), "version": 0, **new}
         try:
             with self._engine.connect() as connection, _write(connection):
                 others = connection.scalars(sql.select(_studies.c.name).where(_studies.c.name != name)).all()
@@ -265,9 +277,7 @@ class Ledger:
         except IntegrityError:  # another worker was quicker
             pass
         record = self.study()
-        different = _differences(
-            record.card, json.loads(json.dumps(card))
-        )  # tuples become lists, as the database has them
+        different = _differences({**record.card, **record.resolved}, {**new["card"], **new["resolved"]})
         if different:
             raise UserError(
                 f"{self._address}: the study '{name}' exists with another card; it differs in\n"
@@ -280,7 +290,7 @@ class Ledger:
         """The study's card and environment, as they were when it was created."""
         with self._reading() as (connection, study):
             row = connection.execute(sql.select(_studies).where(_studies.c.id == study)).one()
-        return StudyRecord(row.name, row.card, row.environment, row.created)
+        return StudyRecord(row.name, row.card, row.resolved, row.environment, row.created)
 
     def version(self) -> int:
         """A counter that grows with every proposal and every change of an evaluation (heartbeats apart)."""

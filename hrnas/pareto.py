@@ -29,6 +29,7 @@ __all__ = [
     "oriented",
     "oriented_reference",
     "ranks",
+    "reference_point",
     "study_history",
 ]
 
@@ -222,50 +223,54 @@ def front(
         goals: goal -> "maximize" or "minimize", as the study's card has them.
     """
     found = measured(trials, fidelity, rung)
-    values = [[_sign(goals[g]) * goal_value(g, trial, evaluation) for g in goals] for trial, evaluation in found]
+    values = [[_sign(way) * goal_value(goal, *pair) for goal, way in goals.items()] for pair in found]
     return [trial for (trial, _), best in zip(found, non_dominated(values), strict=True) if best]
 
 
 def oriented(found: Sequence[tuple[Trial, Evaluation]], goals: Mapping[str, str]) -> Floats:
-    """(trials, goals) to be minimised: scores as they are with their sign turned, costs as log10.
+    """(trials, goals) to be minimised: scores (they are maximised) with their sign turned, costs as log10.
 
     A cost spans decades, so that its plain hypervolume would be almost all about the largest networks; on a log axis a
     saving of a tenth counts the same everywhere (docs/decisions/004-hypervolume-in-decades.md).
     """
-    rows = [
-        [_axis(goals[g], goal_value(g, trial, evaluation), g in evaluation.scores) for g in goals]
-        for trial, evaluation in found
-    ]
+    rows = [[_axis(way, goal_value(goal, *pair), goal) for goal, way in goals.items()] for pair in found]
     return np.asarray(rows, dtype=np.float64).reshape(len(rows), len(goals))
 
 
-def oriented_reference(
-    goals: Mapping[str, str], reference: Mapping[str, float], scores: Sequence[str] = ("score", "ap")
-) -> list[float]:
-    """The card's reference point (plain units) on the axes of `oriented`."""
-    return [_axis(goals[g], reference[g], g in scores) for g in goals]
+def oriented_reference(goals: Mapping[str, str], reference: Mapping[str, float]) -> list[float]:
+    """A reference point in plain units on the axes of `oriented`."""
+    return [_axis(way, reference[goal], goal) for goal, way in goals.items()]
+
+
+def reference_point(
+    goals: Mapping[str, str], reference: Mapping[str, float], limits: Mapping[str, float], trials: Sequence[Trial]
+) -> dict[str, float]:
+    """The hypervolume's reference in plain units: the card's; where it is silent, 0 for scores and the limit for costs.
+
+    A cost without a limit takes the largest among the trials; then hypervolumes of different studies do not compare.
+    """
+    worst = {}
+    for goal, way in goals.items():
+        largest = max((trial.costs.get(goal, 0.0) for trial in trials), default=0.0)
+        worst[goal] = float(reference.get(goal, 0.0 if way == "maximize" else limits.get(goal, largest or 1.0)))
+    return worst
 
 
 def study_history(
-    trials: Sequence[Trial],
-    goals: Mapping[str, str],
-    reference: Mapping[str, float],
-    fidelity: str = "proxy",
-    rung: int = 0,
+    trials: Sequence[Trial], goals: Mapping[str, str], reference: Mapping[str, float], fidelity: str, rung: int = 0
 ) -> list[float]:
-    """The hypervolume after each finished trial, in the order in which they finished (score times decades of cost)."""
+    """The hypervolume (score times decades of cost) after each trial, in the order in which they finished the rung."""
     found = sorted(measured(trials, fidelity, rung), key=lambda pair: (pair[1].finished or 0.0, pair[1].id))
-    names = sorted({name for _, evaluation in found for name in evaluation.scores})
-    return history(oriented(found, goals), oriented_reference(goals, reference, names))
+    return history(oriented(found, goals), oriented_reference(goals, reference))
 
 
 def _sign(direction: str) -> int:
     return -1 if direction == "maximize" else 1
 
 
-def _axis(direction: str, value: float, is_score: bool) -> float:
-    if is_score:
-        return _sign(direction) * value
+def _axis(direction: str, value: float, goal: str) -> float:
+    if direction == "maximize":
+        return -value
     if value <= 0:
-        raise UserError(f"a cost must be greater than zero to be drawn on a log axis (got {value:g})")
-    return _sign(direction) * math.log10(value)
+        raise UserError(f"{goal}: a cost must be above 0 to stand on a log axis (got {value:g})")
+    return math.log10(value)

@@ -1,0 +1,1 @@
+"""Which networks to keep: drivers propose, the ladder measures, the ledger remembers."""

@@ -1,0 +1,418 @@
+"""Run a study: ask, decode, known?, count, limits, measure, tell; and do it again after a crash.
+
+    published points, then driver.ask() -> genome -> Architecture -> key known? -> costs -> limits? -> a new trial
+    the ladder -> claim -> evaluator -> scores -> ledger -> driver.tell()
+
+Nothing is remembered here: each turn looks at the ledger and does the next thing that is missing there. So a study that
+was killed goes on with the same call, and several processes may run the same study.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from math import prod
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from hrnas.cards.study import StudyCard
+from hrnas.cards.trainer import Recipe
+from hrnas.ledger import Evaluation, Identity, Ledger, Outcome, Proposal, Trial
+from hrnas.pareto import front, goal_value
+from hrnas.reading import format_size, write_atomically, write_yaml
+from hrnas.search.drivers import Told, make_driver, seed_of_ask
+from hrnas.search.ladder import next_promotion
+from hrnas.search.worker import Evaluator, is_alive, measure, this_owner
+from hrnas.space.architecture import Architecture
+from hrnas.space.genome import Genome
+from hrnas.space.published import load_point, published_names
+from hrnas.space.search_space import SearchSpace
+
+PATIENCE = 100  # useless proposals in a row before the search draws unseen architectures itself
+DRAWS = 400  # architectures drawn so, all outside the limits, before it gives up
+MOST_FAILURES = 5  # evaluations in a row that failed in this process
+WAIT = 1.0  # seconds between two looks while other workers finish
+
+CountCost = Callable[[Architecture], Mapping[str, float]]
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something a person who watches wants to see.
+
+    Attributes:
+        trial: its number; -1 for what is no trial.
+        done, total: trials finished on the first rung, and how many the card asks for.
+        front: how many of them are on the front.
+        progress: what the evaluator said last (kind `progress`).
+    """
+
+    kind: Literal["start", "duplicate", "infeasible", "measuring", "progress", "finished", "failed", "broken", "end"]
+    done: int
+    total: int
+    front: int
+    seconds: float  # since this process began
+    trial: int = -1
+    key: str = ""
+    title: str = ""
+    rung: int = 0
+    score: float | None = None
+    ap: float | None = None
+    reason: str = ""
+    progress: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Result:
+    """How the search ended: `complete`, or the `reason` why not."""
+
+    complete: bool
+    reason: str
+    done: int
+    total: int
+    duplicates: int
+    infeasible: int
+    failed: int
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What every evaluation of a study has in common."""
+
+    input: str
+    data: str
+    recipe: str
+    seed: int
+
+
+def conditions_of(card: StudyCard, recipe: Recipe) -> Conditions:
+    """The conditions of the study's own evaluations, as its ledger names them."""
+    return Conditions(
+        input=format_size(recipe.input),
+        data=recipe.data.label,
+        recipe=f"{recipe.name} {recipe.fingerprint}",
+        seed=card.driver.seed,
+    )
+
+
+def published_in(space: SearchSpace) -> list[tuple[str, Architecture]]:
+    """The published points that lie in a space, by name."""
+    points = [load_point(name) for name in published_names()]
+    return [(point.name, point.architecture) for point in points if space.contains(point.architecture)]
+
+
+def open_study(
+    card: StudyCard, space: SearchSpace, recipe: Recipe, folder: Path, environment: Mapping[str, Any]
+) -> Ledger:
+    """Make or find the study's ledger, and write its card and environment beside it.
+
+    Raises:
+        UserError: the folder holds a study of this name with another card; nothing was written.
+    """
+    ledger = Ledger.open(card.ledger or folder / "ledger.sqlite", study=card.name, create=True)
+    tree = card.model_dump(mode="json")
+    trainer = recipe.model_dump(mode="json", exclude={"name", "about"})
+    choices = {gene.path: list(gene.values) for gene in space.genes}
+    record = ledger.create_study(tree, environment, {"recipe": trainer, "choices": choices})
+    write_yaml(folder / "study.yaml", record.card)
+    write_atomically(folder / "environment.json", json.dumps(record.environment, indent=2))
+    return ledger
+
+
+def run_study(
+    card: StudyCard,
+    space: SearchSpace,
+    folder: Path,
+    evaluators: Mapping[str, Evaluator],
+    count_cost: CountCost,
+    on_event: Callable[[Event], None] = lambda event: None,
+    *,
+    recipe: Recipe,
+    environment: Mapping[str, Any] | None = None,
+    published: Sequence[tuple[str, Architecture]] | None = None,
+) -> Result:
+    """Search until the card's number of trials is finished; a study that was begun goes on where it stood.
+
+    Args:
+        folder: the run folder, `runs/<study>`.
+        evaluators: fidelity -> evaluator, one for each fidelity on the ladder.
+        count_cost: an architecture's costs by name; among them every cost that is a goal or has a limit.
+        recipe: the trainer card with the study's own data and input.
+        published: points to try first (default: those of the shelf in the space, where the card says so).
+
+    Raises:
+        UserError: the folder holds a study of this name with another card.
+    """
+    ledger = open_study(card, space, recipe, folder, environment or {})
+    if published is None:
+        published = published_in(space) if card.published == "first" else []
+    conditions = conditions_of(card, recipe)
+    try:
+        return _Search(card, space, folder, evaluators, count_cost, on_event, ledger, conditions, published).run()
+    finally:
+        ledger.close()
+
+
+class _Search:
+    """One process's part in a study."""
+
+    def __init__(
+        self,
+        card: StudyCard,
+        space: SearchSpace,
+        folder: Path,
+        evaluators: Mapping[str, Evaluator],
+        count_cost: CountCost,
+        on_event: Callable[[Event], None],
+        ledger: Ledger,
+        conditions: Conditions,
+        published: Sequence[tuple[str, Architecture]],
+    ) -> None:
+        self.card, self.space, self.folder = card, space, folder
+        self.evaluators, self.count_cost, self.on_event = evaluators, count_cost, on_event
+        self.ledger, self.conditions, self.published = ledger, conditions, published
+        self.driver = make_driver(card, space)
+        self.owner = this_owner()
+        self.began = time.monotonic()
+        self.proposals: list[Proposal] = []
+        self.trials: list[Trial] = []
+        self.told: dict[int, Told] = {}
+        self.failures: list[str] = []  # in a row, in this process
+
+    def run(self) -> Result:
+        self._look()
+        self._say("start")
+        while True:
+            self._recover()
+            self._look()
+            if len(self.failures) >= MOST_FAILURES:
+                return self._end(f"{MOST_FAILURES} evaluations in a row failed:\n  " + "\n  ".join(self.failures))
+            job = self._unfinished() or next_promotion(self.trials, self.card, self.conditions.seed)
+            if job is not None:
+                self._measure(*job)
+            elif self._finished() + self._under_way() < self.card.trials:
+                if reason := self._propose():
+                    return self._end(reason)
+            elif self._running():
+                time.sleep(WAIT)  # others finish; should one of them die, its work is ours
+            else:
+                return self._end("")
+
+    # -- what the ledger says -----------------------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        self.proposals += self.ledger.proposals(start=len(self.proposals))
+        self.trials = self.ledger.trials()
+
+    def _identity(self, key: str, rung: int) -> Identity:
+        return Identity(key=key, fidelity=self.card.ladder[rung].fidelity, rung=rung, **asdict(self.conditions))
+
+    def _last(self, trial: Trial, rung: int) -> Evaluation | None:
+        """The last attempt of this study's own evaluation of a trial on a rung."""
+        identity = self._identity(trial.key, rung)
+        return next((e for e in reversed(trial.evaluations) if e.identity == identity), None)
+
+    def _finished(self) -> int:
+        return sum(last is not None and last.state == "done" for last in self._first_rung())
+
+    def _under_way(self) -> int:
+        return sum(last is None or last.state in ("running", "broken") for last in self._first_rung())
+
+    def _first_rung(self) -> list[Evaluation | None]:
+        return [self._last(trial, 0) for trial in self.trials]
+
+    def _running(self) -> bool:
+        lasts = [self._last(trial, rung) for trial in self.trials for rung in range(len(self.card.ladder))]
+        return any(last is not None and last.state == "running" for last in lasts)
+
+    def _unfinished(self) -> tuple[Trial, int] | None:
+        """What a crash or an interruption left: a trial that was never claimed, or broke and is to be handed on."""
+        for trial in self.trials:
+            for rung in range(len(self.card.ladder)):
+                last = self._last(trial, rung)
+                if (last is None and rung == 0) or (last is not None and last.state == "broken"):
+                    return trial, rung
+        return None
+
+    def _recover(self) -> None:
+        for evaluation in self.ledger.recover(is_alive):
+            self._say("broken", key=evaluation.identity.key, rung=evaluation.identity.rung, reason=evaluation.owner)
+
+    # -- measuring ----------------------------------------------------------------------------------------------------
+
+    def _measure(self, trial: Trial, rung: int) -> None:
+        claim = self.ledger.claim(self._identity(trial.key, rung), self.owner)
+        if claim is None:
+            return  # another worker was quicker
+        about: dict[str, Any] = {"trial": trial.number, "key": trial.key, "title": trial.title, "rung": rung}
+        self._say("measuring", **about)
+        step = self.card.ladder[rung]
+        architecture = Architecture.from_tree(trial.architecture, source=f"trial {trial.number}")
+        end = measure(
+            self.ledger,
+            claim,
+            architecture,
+            step,
+            self.evaluators[step.fidelity],
+            self.folder / "checkpoints" / trial.key,
+            lambda progress: self._say("progress", progress=progress, **about),
+        )
+        self._look()
+        last = self._last(self.trials[trial.number], rung)
+        assert last is not None
+        if end == "failed":
+            self.failures.append(f"trial {trial.number} ({trial.key}): {last.reason}")
+            self._say("failed", reason=last.reason, **about)
+        elif end == "done":
+            self.failures.clear()
+            self._say("finished", score=last.scores.get("score"), ap=last.scores.get("ap"), **about)
+        self._write_mirror()
+
+    def _write_mirror(self) -> None:
+        from hrnas.search.mirror import write_mirror  # Optuna takes a while to import
+
+        path = self.folder / "optuna.journal"
+        write_mirror(path, self.card.name, self.card.goals, self.space.genes, self.trials)
+
+    # -- proposing ----------------------------------------------------------------------------------------------------
+
+    def _propose(self) -> str:
+        """Record one more proposal; the reason where there is none to make."""
+        number = len(self.proposals)
+        useless = next((n for n, p in enumerate(reversed(self.proposals)) if p.outcome == "new"), number)
+        for title, architecture in self.published:
+            if not any(p.key == architecture.key and p.origin == "published" for p in self.proposals):
+                self._record(number, self.space.encode(architecture), "published", title=title)
+                return ""
+        seed = seed_of_ask(self.card.driver.seed, number)
+        if useless < PATIENCE:
+            self._tell()
+            ask = self.driver.ask(seed)
+            self._record(number, ask.genome, "driver", ask.state)
+            return ""
+        if useless >= PATIENCE + DRAWS:
+            return self._too_narrow()
+        genome = self._draw_unseen(np.random.default_rng(seed))
+        if genome is None:
+            return self._exhausted()
+        self._record(number, genome, "random")
+        return ""
+
+    def _record(
+        self, number: int, genome: Genome, origin: str, state: Mapping[str, Any] | None = None, title: str = ""
+    ) -> None:
+        genome = self.space.canonical(genome)
+        architecture = self.space.decode(genome)
+        known = next((p for p in self.proposals if p.key == architecture.key), None)
+        costs = dict(known.costs if known else self.count_cost(architecture))
+        outcome: Outcome = "duplicate" if known else "infeasible" if _broken_limits(self._excess(costs)) else "new"
+        tree = architecture.tree() if outcome == "new" else None
+        recorded = self.ledger.propose(
+            number,
+            genome,
+            architecture.key,
+            outcome=outcome,
+            origin=origin,
+            costs=costs,
+            state=state,
+            architecture=tree,
+            title=title,
+        )
+        if recorded and outcome != "new":
+            self._say("duplicate" if known else "infeasible", key=architecture.key, title=title)
+
+    def _excess(self, costs: Mapping[str, float]) -> dict[str, float]:
+        return {name: costs[name] / limit - 1 for name, limit in self.card.limits.items()}
+
+    def _tell(self) -> None:
+        """Tell the driver what is new or has changed since it was last told; a trial's highest rung counts."""
+        by_key = {trial.key: trial for trial in self.trials}
+        for proposal in self.proposals:
+            told = self._what_became(proposal, by_key.get(proposal.key))
+            if self.told.get(proposal.number) != told:
+                self.driver.tell(told)
+                self.told[proposal.number] = told
+
+    def _what_became(self, proposal: Proposal, trial: Trial | None) -> Told:
+        excess = self._excess(proposal.costs)
+        told = Told(proposal.number, proposal.genome, "pending", excess=excess, state=proposal.state)
+        if trial is None:
+            return replace(told, outcome="infeasible")
+        own = [last for rung in range(len(self.card.ladder)) if (last := self._last(trial, rung)) is not None]
+        done = [last for last in own if last.state == "done"]
+        if done:
+            values = {goal: goal_value(goal, trial, done[-1]) for goal in self.card.goals}
+            return replace(told, outcome="measured", values=values)
+        return replace(told, outcome="failed") if any(last.state == "failed" for last in own) else told
+
+    def _draw_unseen(self, rng: np.random.Generator) -> Genome | None:
+        """A genome whose architecture nobody proposed: drawn, or mutated from what is (nearly) inside the limits."""
+        genomes = {proposal.genome for proposal in self.proposals}
+        keys = {proposal.key for proposal in self.proposals}
+        for genome in self._candidates(rng):
+            if genome not in genomes and self.space.decode(genome).key not in keys:
+                return genome
+        return None
+
+    def _candidates(self, rng: np.random.Generator) -> Sequence[Genome] | Any:
+        if prod(gene.size for gene in self.space.genes) <= 20_000:  # small enough to know that nothing is left
+            genomes = list(self.space.enumerate())
+            return [genomes[index] for index in rng.permutation(len(genomes))]
+        parents = [trial.genome for trial in self.trials] or [self._nearest().genome]
+        return (
+            self.space.mutate(parents[int(rng.integers(len(parents)))], rng) if turn % 2 else self.space.sample(rng)
+            for turn in range(2000)
+        )
+
+    # -- words --------------------------------------------------------------------------------------------------------
+
+    def _nearest(self) -> Proposal:
+        """The proposal outside the limits that misses them by least."""
+        outside = [p for p in self.proposals if _broken_limits(self._excess(p.costs))]
+        return min(outside, key=lambda p: max(self._excess(p.costs).values()))
+
+    def _too_narrow(self) -> str:
+        distinct = {p.key: p for p in self.proposals}
+        inside = len(self.trials)
+        nearest = self._nearest()
+        misses = _broken_limits(self._excess(nearest.costs))
+        over = ", ".join(f"{name} {nearest.costs[name]:,.0f} > {self.card.limits[name]:,}" for name in misses)
+        return (
+            f"the limits let almost nothing of the space {self.space.name} through: {inside} of {len(distinct)} "
+            f"architectures tried ({inside / len(distinct):.1%}) are inside, the last {DRAWS} drawn were all outside; "
+            f"the nearest of those outside is {nearest.key} with {over}: raise the limits or search another space"
+        )
+
+    def _exhausted(self) -> str:
+        distinct = {p.key for p in self.proposals}
+        return (
+            f"the space {self.space.name} is exhausted: of its {len(distinct)} architectures {len(self.trials)} are "
+            f"inside the limits, and all of these were tried; the card asks for {self.card.trials} trials"
+        )
+
+    def _end(self, reason: str) -> Result:
+        outcomes = [proposal.outcome for proposal in self.proposals]
+        failed = sum(last is not None and last.state == "failed" for last in self._first_rung())
+        self._say("end", reason=reason)
+        return Result(
+            complete=not reason,
+            reason=reason,
+            done=self._finished(),
+            total=self.card.trials,
+            duplicates=outcomes.count("duplicate"),
+            infeasible=outcomes.count("infeasible"),
+            failed=failed,
+        )
+
+    def _say(self, kind: Any, **more: Any) -> None:
+        size = len(front(self.trials, self.card.goals, self.card.ladder[0].fidelity, rung=0))
+        seconds = time.monotonic() - self.began
+        self.on_event(Event(kind, self._finished(), self.card.trials, size, seconds, **more))
+
+
+def _broken_limits(excess: Mapping[str, float]) -> list[str]:
+    return [name for name, value in excess.items() if value > 0]

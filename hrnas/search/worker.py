@@ -1,0 +1,136 @@
+"""Measure one claimed evaluation: show that its owner lives, and write down how it ended."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from hrnas.cards.study import Rung
+from hrnas.ledger import Evaluation, Ledger
+from hrnas.reading import UserError
+from hrnas.space.architecture import Architecture
+
+HEARTBEAT = 20.0  # seconds between two signs of life
+SILENCE = 600.0  # seconds without one after which an owner on another machine counts as dead
+
+Beat = Callable[[dict[str, Any]], None]
+
+
+class Evaluator(Protocol):
+    """Measure an architecture on a rung and return its scores: at least `score` and `ap`, both in 0..1.
+
+    Args:
+        folder: where this architecture's checkpoint lies; the same for every rung and every attempt, so that a higher
+            rung and a second attempt go on from what is there.
+        beat: to be called now and then with the progress so far; it raises when the evaluation was handed on.
+    """
+
+    def __call__(
+        self, architecture: Architecture, rung: Rung, seed: int, folder: Path, beat: Beat
+    ) -> Mapping[str, Any]: ...
+
+
+class HandedOn(Exception):
+    """Somebody took this evaluation over, because its owner showed no sign of life for too long."""
+
+
+def measure(
+    ledger: Ledger,
+    claim: Evaluation,
+    architecture: Architecture,
+    rung: Rung,
+    evaluator: Evaluator,
+    folder: Path,
+    on_progress: Beat,
+) -> Literal["done", "failed", "handed on"]:
+    """Run the evaluator on a claim and write its end into the ledger.
+
+    An exception of the evaluator is the evaluation's failure, with its reason; a user's mistake and an interruption are
+    not: then the claim is given back as if it had never been made.
+    """
+    began = time.monotonic()
+    try:
+        with _signs_of_life(ledger, claim.id) as lost:
+
+            def beat(progress: dict[str, Any]) -> None:
+                if lost.is_set():
+                    raise HandedOn
+                on_progress(progress)
+
+            scores = evaluator(architecture, rung, claim.identity.seed, folder, beat)
+        return "done" if ledger.finish(claim.id, scores, time.monotonic() - began) else "handed on"
+    except HandedOn:
+        return "handed on"
+    except UserError:
+        ledger.release(claim.id)
+        raise
+    except Exception as error:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "failure.txt").write_text(traceback.format_exc(), encoding="utf-8")
+        reason = f"{type(error).__name__}: {error}"
+        return "failed" if ledger.fail(claim.id, reason, time.monotonic() - began) else "handed on"
+    except BaseException:  # Ctrl-C, a polite end of the process
+        ledger.release(claim.id)
+        raise
+
+
+@contextmanager
+def _signs_of_life(ledger: Ledger, evaluation: int) -> Iterator[threading.Event]:
+    """Beat in the background; the event is set when the evaluation is not ours any more."""
+    lost, done = threading.Event(), threading.Event()
+
+    def live() -> None:
+        while not done.wait(HEARTBEAT):
+            if not ledger.heartbeat(evaluation):
+                lost.set()
+                return
+
+    thread = threading.Thread(target=live, name="heartbeat", daemon=True)
+    thread.start()
+    try:
+        yield lost
+    finally:
+        done.set()
+        thread.join()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# owners
+
+
+def this_owner() -> str:
+    """This process, told apart from every other one that ever had its number: `host:pid:start`."""
+    return f"{platform.node()}:{os.getpid()}:{_process_start(os.getpid())}"
+
+
+def is_alive(evaluation: Evaluation) -> bool:
+    """Whether the owner of a running evaluation lives: on this machine by asking, on another by its heartbeat."""
+    host, pid, start = evaluation.owner.rsplit(":", 2)
+    if host != platform.node():
+        return time.time() - evaluation.heartbeat < SILENCE
+    return _process_start(int(pid)) == start
+
+
+def _process_start(pid: int) -> str | None:
+    """When a process began, in the system's own words; `None` when there is no such process."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return None if Path("/proc/self/stat").exists() else _process_start_elsewhere(pid)
+    fields = stat.rpartition(")")[2].split()  # proc(5), from the third field on: state, ...
+    return None if fields[0] in "ZX" else f"{boot[:8]}-{fields[19]}"  # field 22: ticks since boot
+
+
+def _process_start_elsewhere(pid: int) -> str | None:
+    """The same on systems without /proc."""
+    done = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return done.stdout.strip().replace(":", ".") or None
