@@ -6,12 +6,60 @@ import os
 import platform
 import subprocess
 from collections.abc import Callable
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from hrnas.cards.study import StudyCard
+from hrnas.cards.study import COSTS, StudyCard
 from hrnas.cards.trainer import Recipe, load_recipe
+from hrnas.reading import UserError
+from hrnas.search.study import Event, run_study
+from hrnas.space.architecture import Architecture
+from hrnas.space.search_space import load_space
+
+
+def launch(card: StudyCard, runs: Path, data: Path | None, on_event: Callable[[Event], None]) -> Path:
+    """Run a study, or go on with it, and write its report.
+
+    Args:
+        runs: where run folders lie; this study's is `runs/<name>`.
+        data: a folder of pictures in COCO's layout to use instead of the card's.
+
+    Returns:
+        The run folder.
+
+    Raises:
+        UserError: a card, the data or the folder is not as it must be; or the search ended before its number of trials.
+    """
+    from hrnas.nets.cost import measure_cost
+    from hrnas.report.page import write_report
+    from hrnas.training.loop import pick_device
+    from hrnas.training.proxy import ProxyTrainer
+
+    card = card.at(data)
+    space, recipe = load_space(card.space), study_recipe(card)
+    trainer = ProxyTrainer(recipe, card.ladder, pick_device())  # reads the data: a mistake there leaves no folder behind
+
+    def count_cost(architecture: Architecture) -> dict[str, float]:
+        cost = asdict(measure_cost(architecture, trainer.keypoints, recipe.input))
+        return {name: cost[name] for name in COSTS}
+
+    folder = runs / card.name
+    result = run_study(
+        card,
+        space,
+        folder,
+        {"proxy": trainer},
+        count_cost,
+        on_event,
+        recipe=recipe,
+        environment=describe_environment(),
+    )
+    write_report(folder)
+    if not result.complete:
+        raise UserError(f"{card.name}: {result.done} of {result.total} trials finished, then: {result.reason}")
+    return folder
 
 
 def study_recipe(card: StudyCard) -> Recipe:

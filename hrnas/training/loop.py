@@ -86,6 +86,7 @@ class Training:
         torch.set_flush_denormal(True)  # fresh networks are full of denormals, which cost a CPU tenfold
         self.device = torch.device(device)
         self.net = net.to(self.device)
+        self.net.to(memory_format=torch.channels_last)  # the pictures' own layout; also quicker on CPUs and GPUs
         self.recipe = recipe
         self.optimiser = _make_optimiser(net, recipe.optimiser)
         self.average = _make_average(net, recipe.ema)
