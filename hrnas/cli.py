@@ -107,6 +107,9 @@ def search(said: Namespace) -> int:
         folder = launch(card, runs, said.data, progress)
     print(_front_of(folder)[0])
     print(f"\nreport: {folder / 'report.html'}")
+    if progress.reason:
+        print(f"\n{card.name}: ended before its {card.trials} trials: {progress.reason}", file=sys.stderr)
+        return 1
     return 0
 
 
@@ -376,7 +379,12 @@ WORDS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command `hrnas`: 0 is success, 1 something to mend (`doctor`), 2 a mistake of the user's, 130 Ctrl-C."""
+    """The command `hrnas`.
+
+    Returns:
+        0: done; 1: not all is well (a search that ended early, a machine with something to mend); 2: a mistake of the
+        user's; 130: stopped by Ctrl-C.
+    """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
         return _run(arguments)
