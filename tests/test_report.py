@@ -87,7 +87,15 @@ def trial(number: int, score: float, macs: float, **changes: Any) -> Trial:
 
 
 def evaluation(key: str, score: float, finished: float | None = 0.0, half: float = 0.01, **changes: Any) -> Evaluation:
-    identity = {"key": key, "fidelity": "proxy", "rung": 0, "input": "128x96", "data": "drawn", "recipe": "ab", "seed": 0}
+    identity = {
+        "key": key,
+        "fidelity": "proxy",
+        "rung": 0,
+        "input": "128x96",
+        "data": "drawn",
+        "recipe": "ab",
+        "seed": 0,
+    }
     identity |= {name: changes.pop(name) for name in list(changes) if name in identity}
     scores = {"score": score, "oks": score, "ap": score / 4, "oks_low": score - half, "oks_high": score + half}
     scores |= {"ap_low": score / 4 - half, "ap_high": score / 4 + half}
@@ -96,8 +104,10 @@ def evaluation(key: str, score: float, finished: float | None = 0.0, half: float
     return Evaluation(identity=Identity(**identity), **(plain | changes))
 
 
-def facts_of(*trials: Trial, proposals: tuple[Proposal, ...] = (), **changes: Any) -> StudyFacts:
-    return study_facts(StudyRecord("made_up", card(**changes), {"python": "3.11.2"}, 0.0), trials, proposals)
+def facts_of(*trials: Trial, proposals: tuple[Proposal, ...] = (), resolved: Any = None, **changes: Any) -> StudyFacts:
+    return study_facts(
+        StudyRecord("made_up", card(**changes), resolved or {}, {"python": "3.11.2"}, 0.0), trials, proposals
+    )
 
 
 def write_study(folder: Path, trials: int = 40, finished: int | None = None, title: str | None = None) -> Path:
@@ -112,7 +122,9 @@ def write_study(folder: Path, trials: int = 40, finished: int | None = None, tit
         "packages": {"hrnas": "0.1.0", "torch": "2.13.0+cpu", "numpy": "2.4.6", "optuna": "5.0.0"},
         "commit": "4500623fd7aa+",
     }
-    ledger.create_study(card(trials=trials), environment)
+    ledger.create_study(
+        card(trials=trials), environment, {"recipe": {"input": "128x96", "epochs": 2, "batch_size": 16}}
+    )
     points = list(PUBLISHED.items())
     for number in range(trials):
         name, (params, macs) = points[number] if number < min(len(points), trials) else ("", (0, 0.0))
@@ -123,7 +135,9 @@ def write_study(folder: Path, trials: int = 40, finished: int | None = None, tit
         key = f"{int(rng.integers(2**47)):012x}"
         shown = (title or name) if number == 0 else name
         origin = "published" if name else "driver"
-        ledger.propose(number * 2, (number,), key, outcome="new", origin=origin, costs=costs, architecture=tree(rng), title=shown)
+        ledger.propose(
+            number * 2, (number,), key, outcome="new", origin=origin, costs=costs, architecture=tree(rng), title=shown
+        )
         repeat = ("duplicate", key) if number % 3 else ("infeasible", f"{number:012d}")
         ledger.propose(
             number * 2 + 1,

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from hrnas.ledger import FIDELITIES, Evaluation, Ledger, Proposal, StudyRecord, Trial
-from hrnas.pareto import goal_value, history, non_dominated, oriented, oriented_reference
+from hrnas.pareto import history, non_dominated, oriented, oriented_reference, reference_point
 from hrnas.report.words import (
     COSTS,
     SCORES,
@@ -50,6 +50,8 @@ __all__ = [
 ]
 
 SEEDS_FOR_A_CLAIM = 3
+FULL_TRAINER = "lite_hrnet_coco"  # on the shelf
+COCO_ROOT = "$HRNAS_DATA/coco"  # where a trainer card looks by itself
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -148,6 +150,7 @@ class StudyFacts(NamedTuple):
     name: str
     about: str
     card: dict[str, Any]
+    resolved: dict[str, Any]  # what the card's names stood for: the recipe, the space's choices
     wanted: int  # trials that the card asks for
     finished: int  # trials measured at least once
     seconds: float  # spent on evaluations, unfinished ones not counted
@@ -204,6 +207,7 @@ def study_facts(record: StudyRecord, trials: Sequence[Trial], proposals: Sequenc
         name=record.name,
         about=str(card.get("about") or ""),
         card=card,
+        resolved=record.resolved,
         wanted=wanted,
         finished=finished,
         seconds=sum(evaluation.seconds or 0.0 for evaluation in evaluations),
@@ -211,7 +215,7 @@ def study_facts(record: StudyRecord, trials: Sequence[Trial], proposals: Sequenc
         sections=sections,
         proposals=_proposal_outcomes(proposals, card),
         evaluations=_evaluation_outcomes(evaluations),
-        tables=(_seeds(card, evaluations), _environment(record)),
+        tables=(_seeds(card, _data(card, record.resolved), evaluations), _environment(record)),
         summary=_summary(finished, wanted, sections),
         caveats=_caveats(sections, card),
     )
@@ -265,7 +269,9 @@ def _section(
         _point(trial, done, bool(on_front), _overlapping(trial.key, intervals))
         for (trial, done), on_front in zip(group, best, strict=True)
     )
-    reference = _reference(pairs, goals, card)
+    reference = reference_point(
+        goals, card.get("reference") or {}, card.get("limits") or {}, [trial for trial, _ in pairs]
+    )
     shown = [goal for goal in goals if goal not in SCORES] + ["macs", "params"]
     return Section(
         setting=setting,
@@ -355,15 +361,6 @@ def staircase(points: Sequence[Point], measure: str, cost: str) -> tuple[tuple[f
     return tuple(sorted(pair for pair, best in zip(known, stays, strict=True) if best))
 
 
-def _reference(
-    found: Sequence[tuple[Trial, Evaluation]], goals: Mapping[str, str], card: Mapping[str, Any]
-) -> dict[str, float]:
-    """The card's reference point; where it says nothing: its limit on that cost, else the dearest trial seen."""
-    given, limits = card.get("reference") or {}, card.get("limits") or {}
-    worst = {g: max((goal_value(g, *pair) for pair in found), default=1.0) for g in goals if g not in SCORES}
-    return {goal: float(given.get(goal, limits.get(goal, worst.get(goal, 0.0)))) for goal in goals}
-
-
 # ---------------------------------------------------------------------------------------------------------------------
 # what was proposed, what was trained, and with what
 
@@ -412,8 +409,14 @@ def _evaluation_outcomes(evaluations: Sequence[Evaluation]) -> tuple[Outcome, ..
     )
 
 
-def _seeds(card: Mapping[str, Any], evaluations: Iterable[Evaluation]) -> Table:
-    driver, data = card.get("driver") or {}, card.get("data") or {}
+def _data(card: Mapping[str, Any], resolved: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The data that the study trained on: the recipe's, in which the card's own stands already."""
+    recipe = resolved.get("recipe") or {}
+    return recipe.get("data") or card.get("data") or {}
+
+
+def _seeds(card: Mapping[str, Any], data: Mapping[str, Any], evaluations: Iterable[Evaluation]) -> Table:
+    driver = card.get("driver") or {}
     used = sorted({evaluation.identity.seed for evaluation in evaluations})
     shown = ", ".join(map(str, used[:12])) + (f" and {len(used) - 12} more" if len(used) > 12 else "")
     rows = [("driver", driver.get("seed")), ("data", data.get("seed")), ("training", shown or None)]
@@ -548,11 +551,10 @@ def _blind_ap(points: Sequence[Point]) -> str:
 # the front as a table
 
 
-def front_table(facts: StudyFacts, trainer: str | None = None, study: str | None = None) -> tuple[FrontRow, ...]:
+def front_table(facts: StudyFacts, study: str | None = None) -> tuple[FrontRow, ...]:
     """The front of the main section, best score first.
 
     Args:
-        trainer: the trainer card of the retrain command; by default the study's own.
         study: how the command line finds the study (a name or a path); by default the study's name.
     """
     section = facts.main
@@ -562,7 +564,6 @@ def front_table(facts: StudyFacts, trainer: str | None = None, study: str | None
         (point for point in section.points if point.on_front), key=lambda point: (-point.score, point.number)
     )
     ranks = {point.key: rank for rank, point in enumerate(front, start=1)}
-    recipe = trainer or str(facts.card.get("trainer") or section.setting.recipe)
     return tuple(
         FrontRow(
             rank=ranks[point.key],
@@ -578,10 +579,19 @@ def front_table(facts: StudyFacts, trainer: str | None = None, study: str | None
             seeds=len(point.seed_scores),
             within_noise=tuple(sorted(ranks[key] for key in point.within_noise)),
             network=point.network,
-            command=shlex.join(["hrnas", "train", f"{study or facts.name}#{point.key}", "--trainer", recipe]),
+            command=shlex.join(["hrnas", "train", f"{study or facts.name}#{point.key}", *_trainer(facts)]),
         )
         for point in front
     )
+
+
+def _trainer(facts: StudyFacts) -> tuple[str, ...]:
+    """What retrains a pick: on COCO the published recipe on the same pictures, else the study's own trainer."""
+    data = _data(facts.card, facts.resolved)
+    if data.get("kind") != "coco":
+        return "--trainer", str(facts.card.get("trainer", ""))
+    root = data.get("root", COCO_ROOT)
+    return "--trainer", FULL_TRAINER, *(() if root == COCO_ROOT else ("--data", str(root)))
 
 
 def format_front(facts: StudyFacts) -> str:

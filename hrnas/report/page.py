@@ -37,12 +37,11 @@ class Panel(NamedTuple):
     cost: str
 
 
-def write_report(folder: Path | str, ledger: Ledger | None = None, trainer: str | None = None) -> Path:
+def write_report(folder: Path | str, ledger: Ledger | None = None) -> Path:
     """Write `report.html` into a study's run folder; an older page is replaced as a whole.
 
     Args:
         ledger: the study's ledger where it is open already; by default the folder's own is opened and closed.
-        trainer: the trainer card that the retrain commands name; by default the study's own.
 
     Raises:
         UserError: there is no study in the folder.
@@ -55,16 +54,15 @@ def write_report(folder: Path | str, ledger: Ledger | None = None, trainer: str 
         if ledger is None:
             opened.close()
     page = folder / FILE
-    write_atomically(page, render_page(facts, study=_as_typed(folder, facts.name), trainer=trainer))
+    write_atomically(page, render_page(facts, study=_as_typed(folder, facts.name)))
     return page
 
 
-def render_page(facts: StudyFacts, study: str | None = None, trainer: str | None = None) -> str:
+def render_page(facts: StudyFacts, study: str | None = None) -> str:
     """The page as HTML.
 
     Args:
         study: what the retrain commands call the study; by default its name.
-        trainer: the trainer card that they name; by default the study's own.
     """
     panels = _panels(facts)
     environment = Environment(
@@ -86,8 +84,8 @@ def render_page(facts: StudyFacts, study: str | None = None, trainer: str | None
         if main
         else "",
         panels=panels,
-        front=front_table(facts, trainer=trainer, study=study),
-        card=yaml.safe_dump(facts.card, sort_keys=False, allow_unicode=True, width=90),
+        front=front_table(facts, study),
+        cards=_cards(facts),
         figures=_figures(facts, panels) if panels else "",
         plotly_js=get_plotlyjs() if panels else "",
         costs=COSTS,
@@ -127,6 +125,15 @@ def _figures(facts: StudyFacts, panels: tuple[Panel, ...]) -> str:
     for figure in plain.values():
         figure["layout"].pop("template", None)  # 7 kB each, and all that differs from plotly's bare look is said
     return json.dumps({"figures": plain, "config": CONFIG}).replace("<", "\\u003c")
+
+
+def _cards(facts: StudyFacts) -> tuple[tuple[str, str], ...]:
+    """What was asked for, as YAML: (title, text)."""
+    resolved = {f"The {name}": tree for name, tree in facts.resolved.items()}
+    return tuple(
+        (title, yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=90, default_flow_style=None))
+        for title, tree in {"The study card, everything filled in": facts.card, **resolved}.items()
+    )
 
 
 def _tiles(facts: StudyFacts) -> tuple[tuple[str, str], ...]:
