@@ -1,0 +1,120 @@
+"""Serve people in batches: inputs, targets, weights, and the way back to the picture.
+
+A batch depends only on (seed, epoch, step), so that training can begin at any step and gets what it would have got.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from hrnas.cards.trainer import Augmentation
+from hrnas.pose.augment import Transforms, draw_transforms, plain_transforms
+from hrnas.pose.coco import People
+from hrnas.pose.crops import PixelSource, apply_maps, crop_batch, invert_maps
+from hrnas.pose.heatmaps import STRIDE, encode
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Samples of one step."""
+
+    images: np.ndarray  # (batch, height, width, 3) uint8 RGB
+    targets: np.ndarray  # (batch, points, height / 4, width / 4) float32
+    weights: np.ndarray  # (batch, points) float32
+    persons: np.ndarray  # (batch,) rows of the people
+    to_picture: np.ndarray  # (batch, 2, 3) maps from input to picture coordinates
+
+
+class Batches:
+    """All samples of an epoch, batch by batch.
+
+    With an augmentation it serves training: shuffled anew in every epoch, the last incomplete batch left out (a batch
+    of one has no statistics). Without one it serves evaluation: every person once, in order, unaltered.
+
+    Args:
+        source: where the pixels come from: `cut_regions(...)` or `open_pictures(...)` of the same people.
+        size: (height, width) of the input.
+        threads: batches prepared ahead by as many threads; 0 prepares each when it is asked for.
+    """
+
+    def __init__(
+        self,
+        people: People,
+        source: PixelSource,
+        size: tuple[int, int],
+        batch_size: int,
+        *,
+        sigma: float = 2.0,
+        augmentation: Augmentation | None = None,
+        seed: int = 0,
+        threads: int = 0,
+    ) -> None:
+        self.people = people
+        self.size = size
+        self._source = source
+        self._batch_size = min(batch_size, len(people))
+        self._sigma = sigma
+        self._augmentation = augmentation
+        self._seed = seed
+        self._threads = threads
+
+    def __len__(self) -> int:
+        """Steps in an epoch."""
+        if self._augmentation is not None:
+            return len(self.people) // self._batch_size
+        return -(-len(self.people) // self._batch_size)
+
+    def epoch(self, epoch: int = 0, first_step: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch, from a step on."""
+        steps = range(first_step, len(self))
+        order = self._order(epoch)
+        if not self._threads:
+            yield from (self._batch(order, epoch, step) for step in steps)
+            return
+        with ThreadPoolExecutor(self._threads) as pool:
+            waiting: deque[Future[Batch]] = deque()
+            for step in steps:
+                waiting.append(pool.submit(self._batch, order, epoch, step))
+                if len(waiting) > self._threads:
+                    yield waiting.popleft().result()
+            yield from (future.result() for future in waiting)
+
+    def _order(self, epoch: int) -> np.ndarray:
+        if self._augmentation is None:
+            return np.arange(len(self.people))
+        return np.random.default_rng((self._seed, epoch)).permutation(len(self.people))
+
+    def _batch(self, order: np.ndarray, epoch: int, step: int) -> Batch:
+        persons = order[step * self._batch_size : (step + 1) * self._batch_size]
+        transforms = self._transforms(persons, epoch)
+        points, labelled = move_keypoints(self.people, persons, transforms)
+        heatmap_size = (self.size[0] // STRIDE, self.size[1] // STRIDE)
+        targets, weights = encode(points, labelled, heatmap_size, self._sigma)
+        images = crop_batch(self._source, persons, transforms.maps, self.size, transforms.tones)
+        return Batch(images, targets, weights, persons, invert_maps(transforms.maps))
+
+    def _transforms(self, persons: np.ndarray, epoch: int) -> Transforms:
+        if self._augmentation is None:
+            return plain_transforms(self.people, persons, self.size)
+        return draw_transforms(self.people, persons, self.size, self._augmentation, self._seed, epoch)
+
+
+def move_keypoints(people: People, persons: np.ndarray, transforms: Transforms) -> tuple[np.ndarray, np.ndarray]:
+    """Keypoints (batch, points, 2) in input pixels and whether they are labelled (batch, points).
+
+    In mirrored samples left and right points change places.
+    """
+    keypoints = people.keypoints[persons]
+    mirrored = keypoints[:, people.keypoint_set.flip_order]
+    keypoints = np.where(transforms.flipped[:, None, None], mirrored, keypoints)
+    return apply_maps(transforms.maps, keypoints[:, :, :2]), keypoints[:, :, 2] > 0
+
+
+def to_picture(coordinates: np.ndarray, maps: np.ndarray) -> np.ndarray:
+    """Decoded heatmap coordinates (batch, points, 2) as picture coordinates, by `Batch.to_picture`."""
+    return apply_maps(maps, coordinates * float(STRIDE))

@@ -1,0 +1,115 @@
+"""A keypoint set: what the points of a person are called, which mirror each other, and how exactly they are judged."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+# COCO's constants (Ronchi and Perona, ICCV 2017): how far annotators scatter, as a share of the root of a person's area
+_SIGMAS = {
+    "nose": 0.026,
+    "eye": 0.025,
+    "ear": 0.035,
+    "shoulder": 0.079,
+    "elbow": 0.072,
+    "wrist": 0.062,
+    "hip": 0.107,
+    "knee": 0.087,
+    "ankle": 0.089,
+}
+_OTHER_SIGMA = 0.072  # the median of COCO's, for points that COCO does not know
+_LOWER_BODY = ("hip", "knee", "ankle", "foot", "feet", "toe", "heel", "pelvis", "leg", "thigh", "shin")
+
+
+@dataclass(frozen=True)
+class KeypointSet:
+    """The points of a person, in the order in which arrays hold them.
+
+    Attributes:
+        flip_pairs: indices of points that swap when a picture is mirrored.
+        sigmas: OKS constants, one for each point (COCO's convention: the standard deviation is twice that).
+        skeleton: pairs of points to join in drawings.
+        upper_body: points that a half-body crop counts as the upper half.
+    """
+
+    names: tuple[str, ...]
+    flip_pairs: tuple[tuple[int, int], ...]
+    sigmas: tuple[float, ...]
+    skeleton: tuple[tuple[int, int], ...] = ()
+    upper_body: tuple[int, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def flip_order(self) -> np.ndarray:
+        """Which point stands at each place after mirroring: (points,) int."""
+        order = np.arange(len(self))
+        for left, right in self.flip_pairs:
+            order[left], order[right] = right, left
+        return order
+
+    @classmethod
+    def from_names(
+        cls,
+        names: Iterable[str],
+        *,
+        sigmas: Iterable[float] | None = None,
+        skeleton: Iterable[tuple[int, int]] = (),
+    ) -> KeypointSet:
+        """Make a set from names alone: `left_...`/`right_...` mirror each other, known parts take COCO's sigmas."""
+        names = tuple(names)
+        sides = {_split_side(name): index for index, name in enumerate(names)}
+        pairs = tuple(
+            (index, sides["right", part])
+            for (side, part), index in sides.items()
+            if side == "left" and ("right", part) in sides
+        )
+        lower = {index for index, name in enumerate(names) if any(part in name.lower() for part in _LOWER_BODY)}
+        return cls(
+            names=names,
+            flip_pairs=pairs,
+            sigmas=tuple(sigmas) if sigmas is not None else tuple(map(_usual_sigma, names)),
+            skeleton=tuple(skeleton),
+            upper_body=tuple(index for index in range(len(names)) if index not in lower),
+        )
+
+    @classmethod
+    def from_category(cls, category: Mapping[str, Any]) -> KeypointSet:
+        """Read the `keypoints`, `skeleton` (counted from 1) and, where given, `sigmas` of a COCO category."""
+        skeleton = tuple((first - 1, second - 1) for first, second in category.get("skeleton", ()))
+        return cls.from_names(category["keypoints"], sigmas=category.get("sigmas"), skeleton=skeleton)
+
+
+def _split_side(name: str) -> tuple[str, str]:
+    """`left_knee`, `L-knee`, `knee_l` -> `("left", "knee")`; names without a side have the side ""."""
+    words = re.split(r"[\s_.-]+", name.lower())
+    for word, side in (("left", "left"), ("right", "right"), ("l", "left"), ("r", "right")):
+        if word in words and len(words) > 1:
+            words.remove(word)
+            return side, "_".join(words)
+    return "", name.lower()
+
+
+def _usual_sigma(name: str) -> float:
+    part = _split_side(name)[1]
+    return _SIGMAS.get(part, _OTHER_SIGMA)
+
+
+COCO_17 = KeypointSet.from_category(
+    {
+        "keypoints": [
+            "nose",
+            *(f"{side}_{part}" for part in ("eye", "ear", "shoulder", "elbow", "wrist") for side in ("left", "right")),
+            *(f"{side}_{part}" for part in ("hip", "knee", "ankle") for side in ("left", "right")),
+        ],
+        "skeleton": [
+            *((16, 14), (14, 12), (17, 15), (15, 13), (12, 13), (6, 12), (7, 13), (6, 7), (6, 8), (7, 9)),
+            *((8, 10), (9, 11), (2, 3), (1, 2), (1, 3), (2, 4), (3, 5), (4, 6), (5, 7)),
+        ],
+    }
+)
