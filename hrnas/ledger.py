@@ -12,6 +12,7 @@ the card says so. It is the only memory of a search: drivers, fronts and reports
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -241,7 +242,8 @@ class Ledger:
         try:
             engine = _connectable(text)
             if create:
-                _metadata.create_all(engine)
+                with engine.connect() as connection, _write(connection):
+                    _metadata.create_all(connection)
             elif not sql.inspect(engine).has_table("studies"):
                 raise UserError(f"{address}: this database holds no studies of hrnas")
         except (ArgumentError, DBAPIError, NoSuchModuleError, ModuleNotFoundError) as error:
@@ -510,7 +512,7 @@ def _connectable(address: str) -> sql.Engine:
     def _settle(connection: Any, _: object) -> None:
         connection.isolation_level = None  # transactions begin where `_begin` says, not where the driver guesses
         connection.execute("PRAGMA busy_timeout = 60000")  # milliseconds
-        connection.execute("PRAGMA journal_mode = WAL")
+        _use_wal(connection)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
 
@@ -521,6 +523,21 @@ def _connectable(address: str) -> sql.Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+def _use_wal(connection: Any) -> None:
+    """Let readers read while somebody writes; a file keeps this setting.
+
+    The change needs the file for itself, and SQLite does not wait for that when several workers open a new file at once.
+    """
+    until = time.monotonic() + 60
+    while connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.05)
 
 
 def _write(connection: sql.Connection) -> sql.RootTransaction:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from hrnas.cards.study import Rung
+from hrnas.cards.study import SCORES, Rung
 from hrnas.ledger import Evaluation, Ledger
 from hrnas.reading import UserError
 from hrnas.space.architecture import Architecture
@@ -66,6 +66,7 @@ def measure(
                 on_progress(progress)
 
             scores = evaluator(architecture, rung, claim.identity.seed, folder, beat)
+        _check(scores)
         return "done" if ledger.finish(claim.id, scores, time.monotonic() - began) else "handed on"
     except HandedOn:
         return "handed on"
@@ -80,6 +81,12 @@ def measure(
     except BaseException:  # Ctrl-C, a polite end of the process
         ledger.release(claim.id)
         raise
+
+
+def _check(scores: Mapping[str, Any]) -> None:
+    for name in SCORES:
+        if not isinstance(scores.get(name), (int, float)) or not 0 <= scores[name] <= 1:
+            raise ValueError(f"the evaluator returned no {name} in 0..1 (got {scores.get(name)})")
 
 
 @contextmanager

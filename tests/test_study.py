@@ -1,0 +1,355 @@
+"""A study from its card to its last trial: what is trained, what is not, when it stops, and that it can go on."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+from toy_study import ToyEvaluator, run_toy, toy_card, toy_cost, toy_recipe, toy_space
+
+from hrnas.ledger import Ledger
+from hrnas.reading import UserError, read_yaml
+from hrnas.search import study as study_module
+from hrnas.search.drivers import Ask
+from hrnas.search.ladder import next_promotion, rank_trials
+from hrnas.search.study import Event
+from hrnas.search.worker import is_alive, this_owner
+
+NSGA = {"kind": "optuna", "sampler": "nsga2", "seed": 1, "population": 6}
+TPE = {"kind": "optuna", "sampler": "tpe", "seed": 1}
+ONE_GENE = {"widths[0]": {"from": 16, "to": 44, "step": 4}}  # eight networks
+HUGE = ONE_GENE | {
+    f"stages[{stage}].{what}": {"from": 1, "to": 16} for stage in range(3) for what in ("modules", "blocks")
+}
+
+
+def ledger_of(folder: Path) -> Ledger:
+    return Ledger.open(folder / "ledger.sqlite")
+
+
+def history_of(folder: Path) -> list[tuple[Any, ...]]:
+    """Everything that must be the same in two runs of the same card: no times, no owners."""
+    ledger = ledger_of(folder)
+    proposals = [(p.number, p.genome, p.key, p.origin, p.outcome, p.state) for p in ledger.proposals()]
+    trials = [(t.number, t.key, [(e.identity, e.state, e.scores) for e in t.evaluations]) for t in ledger.trials()]
+    return [*proposals, *trials]
+
+
+def test_a_study_ends_with_the_cards_number_of_trials(tmp_path: Path) -> None:
+    evaluator = ToyEvaluator()
+    result = run_toy(tmp_path, toy_card(trials=12), evaluator)
+    assert (result.complete, result.done, result.total, result.reason) == (True, 12, 12, "")
+    trials = ledger_of(tmp_path).trials()
+    assert [trial.number for trial in trials] == list(range(12))
+    assert len({trial.key for trial in trials}) == 12
+    assert Counter(key for key, _, _ in evaluator.calls) == Counter({trial.key: 1 for trial in trials})
+    assert all(trial.final is not None and trial.final.scores["score"] > 0 for trial in trials)
+
+
+def test_the_run_folder_tells_the_study_again(tmp_path: Path) -> None:
+    run_toy(tmp_path, toy_card(trials=2), environment={"host": "here"})
+    assert read_yaml(tmp_path / "study.yaml") == toy_card(trials=2).model_dump(mode="json")
+    assert json.loads((tmp_path / "environment.json").read_text()) == {"host": "here"}
+    assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {t.key for t in ledger_of(tmp_path).trials()}
+    assert ledger_of(tmp_path).study().resolved["recipe"]["batch_size"] == 8
+
+
+def test_duplicates_and_infeasible_proposals_are_recorded_and_never_trained(tmp_path: Path) -> None:
+    evaluator = ToyEvaluator()
+    card = toy_card(trials=25, driver=NSGA, limits={"macs": 350_000})
+    result = run_toy(tmp_path, card, evaluator)
+    ledger = ledger_of(tmp_path)
+    outcomes = Counter(proposal.outcome for proposal in ledger.proposals())
+    assert outcomes["new"] == len(evaluator.calls) == result.done == 25
+    assert (outcomes["duplicate"], outcomes["infeasible"]) == (result.duplicates, result.infeasible)
+    assert result.duplicates > 0 and result.infeasible > 0
+    assert all(trial.costs["macs"] <= 350_000 for trial in ledger.trials())
+    counted = [p.key for p in ledger.proposals() if p.outcome != "duplicate"]
+    assert len(counted) == len(set(counted)), "known means duplicate, also when it is known to be infeasible"
+
+
+def test_costs_are_counted_once_for_each_architecture(tmp_path: Path) -> None:
+    counted: list[str] = []
+
+    def count(architecture: Any) -> dict[str, float]:
+        counted.append(architecture.key)
+        return toy_cost(architecture)
+
+    run_toy(tmp_path, toy_card(trials=20, driver=NSGA), count_cost=count)
+    assert len(counted) == len(set(counted))
+
+
+@pytest.mark.parametrize("driver", [{"kind": "random", "seed": 5}, NSGA, TPE], ids=["random", "nsga2", "tpe"])
+def test_the_same_card_gives_the_same_trials(tmp_path: Path, driver: dict[str, Any]) -> None:
+    card = toy_card(trials=15, driver=driver, limits={"macs": 600_000})
+    run_toy(tmp_path / "one", card)
+    run_toy(tmp_path / "two", card)
+    assert history_of(tmp_path / "one") == history_of(tmp_path / "two")
+    other = toy_card(trials=15, driver={**driver, "seed": 9}, limits={"macs": 600_000})
+    run_toy(tmp_path / "three", other)
+    assert history_of(tmp_path / "one") != history_of(tmp_path / "three")
+
+
+class Interrupted(BaseException):
+    """What Ctrl-C is."""
+
+
+@pytest.mark.parametrize("ladder", [[{"epochs": 1}], [{"epochs": 1}, {"epochs": 3}]], ids=["one rung", "two rungs"])
+@pytest.mark.parametrize("driver", [{"kind": "random", "seed": 5}, NSGA, TPE], ids=["random", "nsga2", "tpe"])
+def test_interrupted_and_resumed_is_as_if_nothing_had_happened(
+    tmp_path: Path, driver: dict[str, Any], ladder: list[dict[str, int]]
+) -> None:
+    card = toy_card(trials=15, driver=driver, ladder=ladder, limits={"macs": 600_000})
+    run_toy(tmp_path / "whole", card)
+    for stop in (1, 2, 7):
+        calls = iter(range(stop))
+
+        def hook(key: str, epochs: int, calls: Any = calls) -> None:
+            if next(calls, None) is None:
+                raise Interrupted
+
+        with pytest.raises(Interrupted):
+            run_toy(tmp_path / "broken", card, ToyEvaluator(hook=hook))
+        assert not ledger_of(tmp_path / "broken").evaluations("running"), "the claim was given back"
+    result = run_toy(tmp_path / "broken", card)
+    assert result.complete and history_of(tmp_path / "broken") == history_of(tmp_path / "whole")
+
+
+def test_a_finished_study_asks_for_nothing_more(tmp_path: Path) -> None:
+    run_toy(tmp_path)
+    before = history_of(tmp_path)
+    evaluator = ToyEvaluator()
+    assert run_toy(tmp_path, evaluator=evaluator).complete
+    assert evaluator.calls == [] and history_of(tmp_path) == before
+
+
+def test_another_card_of_the_same_name_changes_nothing(tmp_path: Path) -> None:
+    run_toy(tmp_path, toy_card(trials=2))
+    before = (tmp_path / "study.yaml").read_bytes(), history_of(tmp_path)
+    with pytest.raises(UserError, match=r"trials: was 2, now 3"):
+        run_toy(tmp_path, toy_card(trials=3))
+    with pytest.raises(UserError, match=r"recipe\.batch_size: was 8, now 16"):
+        run_toy(tmp_path, toy_card(trials=2), recipe=toy_recipe().with_changes(batch_size=16))
+    with pytest.raises(UserError, match=r"choices\.stages\[2\]\.blocks: was \[1, 2, 3\], now absent"):
+        run_toy(tmp_path, toy_card(trials=2), space=toy_space(**ONE_GENE))
+    assert before == ((tmp_path / "study.yaml").read_bytes(), history_of(tmp_path))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# published points
+
+
+def test_published_points_come_first_and_keep_their_names(tmp_path: Path) -> None:
+    space = toy_space()
+    points = [("small", space.decode((0, 0, 0, 0, 0, 0))), ("large", space.decode((7, 1, 1, 1, 0, 2)))]
+    limits = {"macs": toy_cost(points[1][1])["macs"] - 1}
+    run_toy(tmp_path, toy_card(trials=5, published="first", limits=limits, driver=NSGA), published=points)
+    ledger = ledger_of(tmp_path)
+    assert [(p.origin, p.outcome) for p in ledger.proposals()][:2] == [
+        ("published", "new"),
+        ("published", "infeasible"),
+    ]
+    assert [(t.origin, t.title) for t in ledger.trials()] == [("published", "small")] + [("driver", "")] * 4
+
+
+def test_the_shelfs_points_in_the_space_are_found(tmp_path: Path) -> None:
+    space = toy_space(**{"stages[all].row.kind": ["shuffle", "residual"]})  # naive_lite_hrnet_18 and one other
+    assert [name for name, _ in study_module.published_in(space)] == ["naive_lite_hrnet_18"]
+    run_toy(tmp_path, toy_card(trials=1, published="first"), space=space)
+    assert ledger_of(tmp_path).trials()[0].title == "naive_lite_hrnet_18"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# when it stops
+
+
+def test_an_exhausted_space_ends_the_study_with_a_reason(tmp_path: Path) -> None:
+    result = run_toy(tmp_path, toy_card(trials=20, driver=TPE), space=toy_space(**ONE_GENE))
+    assert not result.complete and result.done == 8
+    assert "the space toy is exhausted: of its 8 architectures 8 are inside the limits" in result.reason
+
+
+def test_a_driver_that_only_repeats_itself_is_helped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(study_module, "PATIENCE", 10)
+
+    class Stubborn:
+        def tell(self, told: Any) -> None: ...
+        def ask(self, seed: int) -> Any:
+            return Ask((0, 0, 0, 0, 0, 0))
+
+    monkeypatch.setattr(study_module, "make_driver", lambda card, space: Stubborn())
+    assert run_toy(tmp_path, toy_card(trials=4)).complete
+    origins = [p.origin for p in ledger_of(tmp_path).proposals()]
+    assert origins.count("random") == 3 and origins[:11] == ["driver"] * 11
+
+
+@pytest.mark.parametrize("genes", [{}, HUGE], ids=["a space that can be walked", "one that cannot"])
+def test_limits_that_nothing_meets_end_the_study_with_the_nearest_point(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, genes: Any
+) -> None:
+    monkeypatch.setattr(study_module, "PATIENCE", 10)
+    monkeypatch.setattr(study_module, "DRAWS", 30)
+    space = toy_space(**genes)
+    result = run_toy(tmp_path, toy_card(trials=5, limits={"macs": 10_000}), space=space)
+    assert not result.complete and result.done == 0
+    assert "0 of 40 architectures tried (0.0%) are inside" in result.reason
+    macs = min(p.costs["macs"] for p in ledger_of(tmp_path).proposals())
+    assert f"macs {macs:,.0f} > 10,000" in result.reason
+    assert run_toy(tmp_path, toy_card(trials=5, limits={"macs": 10_000}), space=space) == result, "and again, at once"
+
+
+def test_a_failure_is_recorded_with_its_reason_and_does_not_count(tmp_path: Path) -> None:
+    broken: list[str] = []
+
+    def hook(key: str, epochs: int) -> None:
+        if len(broken) < 3:
+            broken.append(key)
+            raise RuntimeError("the loss is nan in epoch 1, step 3")
+
+    events: list[Event] = []
+    result = run_toy(tmp_path, toy_card(trials=4), ToyEvaluator(hook=hook), on_event=events.append)
+    assert (result.complete, result.done, result.failed) == (True, 4, 3)
+    failed = ledger_of(tmp_path).evaluations("failed")
+    assert [e.identity.key for e in failed] == broken
+    assert {e.reason for e in failed} == {"RuntimeError: the loss is nan in epoch 1, step 3"}
+    assert "in hook" in (tmp_path / "checkpoints" / broken[0] / "failure.txt").read_text()
+    assert [e.reason for e in events if e.kind == "failed"] == ["RuntimeError: the loss is nan in epoch 1, step 3"] * 3
+
+
+def test_failures_in_a_row_stop_the_study_with_their_reasons(tmp_path: Path) -> None:
+    def hook(key: str, epochs: int) -> None:
+        raise MemoryError("no space for a batch of 8")
+
+    result = run_toy(tmp_path, evaluator=ToyEvaluator(hook=hook))
+    assert not result.complete and result.failed == 5 and result.done == 0
+    assert result.reason.count("MemoryError: no space for a batch of 8") == 5
+    assert run_toy(tmp_path).complete, "once the cause is mended the study goes on"
+
+
+@pytest.mark.parametrize("scores", [{"score": float("nan"), "ap": 0.0}, {"ap": 0.0}, {"score": 1.5, "ap": 0.0}])
+def test_a_score_must_be_a_score(tmp_path: Path, scores: dict[str, float]) -> None:
+    result = run_toy(tmp_path, evaluator=lambda *anything: scores)
+    assert not result.complete and result.failed == 5
+
+
+def test_a_users_mistake_inside_an_evaluation_is_no_failure(tmp_path: Path) -> None:
+    def missing(*anything: Any) -> Any:
+        raise UserError("there is no folder here")
+
+    with pytest.raises(UserError, match="there is no folder"):
+        run_toy(tmp_path, evaluator=missing)
+    assert ledger_of(tmp_path).evaluations() == []
+    assert run_toy(tmp_path).complete
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# the ladder
+
+
+def test_the_best_climb_and_go_on_from_their_checkpoint(tmp_path: Path) -> None:
+    card = toy_card(trials=18, ladder=[{"epochs": 1}, {"epochs": 2}, {"epochs": 4}], keep=1 / 3)
+    evaluator = ToyEvaluator()
+    assert run_toy(tmp_path, card, evaluator).complete
+    trials = ledger_of(tmp_path).trials()
+    rungs = Counter(e.identity.rung for t in trials for e in t.evaluations)
+    assert rungs[0] == 18 and 6 <= rungs[1] <= 12 and rungs[1] // 3 <= rungs[2] <= rungs[1]
+    steps = (tmp_path / "steps.log").read_text().split("\n")[:-1]
+    assert len({tuple(line.split()[:2]) for line in steps}) == len(steps), "no step is taken twice"
+    best = rank_trials([(t, t.evaluations[0]) for t in trials], card)[:6]
+    assert all(len(trial.evaluations) > 1 for trial in best), "in the end the best third has climbed"
+    assert next_promotion(trials, card, seed=1) is None
+    for trial in trials:
+        assert [e.identity.rung for e in trial.evaluations] == list(range(len(trial.evaluations)))
+
+
+def test_a_driver_hears_the_highest_rung(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: dict[int, list[float]] = {}
+
+    class Listener:
+        def tell(self, told: Any) -> None:
+            if told.outcome == "measured":
+                heard.setdefault(told.number, []).append(told.values["score"])
+
+        def ask(self, seed: int) -> Any:
+            return Ask(toy_space().sample(np.random.default_rng(seed)))
+
+    monkeypatch.setattr(study_module, "make_driver", lambda card, space: Listener())
+    run_toy(tmp_path, toy_card(trials=12, ladder=[{"epochs": 1}, {"epochs": 4}]))
+    climbed = [t for t in ledger_of(tmp_path).trials() if len(t.evaluations) == 2 and t.number < 8]
+    assert climbed
+    for trial in climbed:
+        assert trial.final is not None and trial.final.identity.rung == 1
+        assert heard[trial.number][-1] == trial.final.scores["score"]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# several workers, and what a watcher sees
+
+
+def test_several_workers_share_a_study(tmp_path: Path) -> None:
+    card = toy_card(trials=16, driver=TPE)
+    evaluators = [ToyEvaluator(pause=0.002) for _ in range(3)]
+    threads = [threading.Thread(target=run_toy, args=(tmp_path, card, e)) for e in evaluators]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    trials = ledger_of(tmp_path).trials()
+    assert len(trials) == 16 and all(len(t.evaluations) == 1 and t.final for t in trials)
+    assert sum(len(e.calls) for e in evaluators) == 16
+    assert sum(len(e.calls) > 0 for e in evaluators) > 1
+
+
+def test_an_owner_is_told_from_others_with_its_number(tmp_path: Path) -> None:
+    run_toy(tmp_path, toy_card(trials=1))
+    evaluation = ledger_of(tmp_path).evaluations()[0]
+    host, pid, start = this_owner().rsplit(":", 2)
+    assert evaluation.owner == this_owner() and is_alive(evaluation)
+    assert not is_alive(replace(evaluation, owner=f"{host}:{pid}:{start}0")), "the number was given to another process"
+    assert not is_alive(replace(evaluation, owner=f"{host}:{2**22 + 1}:{start}"))
+    elsewhere = replace(evaluation, owner=f"far.away:{pid}:{start}")
+    assert is_alive(elsewhere) and not is_alive(replace(elsewhere, heartbeat=evaluation.heartbeat - 3600))
+
+
+def test_events_tell_what_a_watcher_needs(tmp_path: Path) -> None:
+    events: list[Event] = []
+    run_toy(tmp_path, toy_card(trials=6, driver=NSGA, limits={"macs": 350_000}), on_event=events.append)
+    kinds = Counter(event.kind for event in events)
+    assert kinds["start"] == kinds["end"] == 1 and kinds["measuring"] == kinds["finished"] == 6
+    assert kinds["progress"] == 6 * 4 and kinds["infeasible"] > 0
+    finished = [event for event in events if event.kind == "finished"]
+    assert [event.done for event in finished] == [1, 2, 3, 4, 5, 6] and finished[-1].total == 6
+    assert all(event.key and event.score and event.ap and event.front for event in finished)
+    assert events[-1].front == len([t for t in ledger_of(tmp_path).trials()][: events[-1].front])
+
+
+def test_optunas_tools_open_a_study(tmp_path: Path) -> None:
+    def hook(key: str, epochs: int, seen: list[str] = []) -> None:  # noqa: B006  one list for the whole test
+        seen.append(key)
+        if len(seen) == 2:
+            raise RuntimeError("the loss is nan")
+
+    run_toy(tmp_path, toy_card(trials=6, limits={"macs": 600_000}), ToyEvaluator(hook=hook))
+    storage = optuna.storages.JournalStorage(
+        optuna.storages.journal.JournalFileBackend(str(tmp_path / "optuna.journal"))
+    )
+    mirror = optuna.load_study(study_name="toy", storage=storage)
+    assert mirror.metric_names == ["score", "macs"]
+    trials = ledger_of(tmp_path).trials()
+    assert [trial.user_attrs["key"] for trial in mirror.trials] == [trial.key for trial in trials]
+    assert [trial.state.name for trial in mirror.trials].count("FAIL") == 1
+    assert mirror.trials[1].user_attrs["reason"] == "RuntimeError: the loss is nan"
+    for ours, theirs in zip(trials, mirror.trials, strict=True):
+        if ours.final is not None:
+            assert theirs.values == [ours.final.scores["score"], ours.costs["macs"]]
+            assert (
+                theirs.user_attrs["macs"] == ours.costs["macs"] and theirs.user_attrs["ap"] == ours.final.scores["ap"]
+            )
+            assert theirs.params["widths[0]"] == ours.architecture["widths"][0]
