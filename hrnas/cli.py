@@ -97,6 +97,7 @@ def search(said: Namespace) -> int:
     from hrnas.cards.study import load_study
     from hrnas.names import runs_folder
     from hrnas.progress import SearchProgress
+    from hrnas.report.page import write_report
     from hrnas.search.launch import launch
 
     card = load_study(said.card)
@@ -104,13 +105,19 @@ def search(said: Namespace) -> int:
     card = card.with_changes(name=said.name, trials=said.trials, driver=driver)
     runs = runs_folder(said.runs)
     with SearchProgress(card, runs / card.name, sys.stderr, quiet=said.quiet) as progress:
-        folder = launch(card, runs, said.data, progress)
+        try:
+            folder = launch(card, runs, said.data, progress)
+        except UserError as error:
+            if not progress.reason:  # nothing was searched
+                raise
+            folder, shortfall = runs / card.name, str(error)
+        else:
+            shortfall = ""
     print(_front_of(folder)[0])
-    print(f"\nreport: {folder / 'report.html'}")
-    if progress.reason:
-        print(f"\n{card.name}: ended before its {card.trials} trials: {progress.reason}", file=sys.stderr)
-        return 1
-    return 0
+    print(f"\nreport: {write_report(folder)}")
+    if shortfall:
+        print(shortfall, file=sys.stderr)
+    return 1 if shortfall else 0
 
 
 def front(said: Namespace) -> int:
@@ -147,8 +154,8 @@ def report(said: Namespace) -> int:
 def train(said: Namespace) -> int:
     """Train one architecture by a trainer card.
 
-    Trains from scratch and measures on the validation set. Training that was stopped goes on when the same command is
-    given again.
+    It is trained from scratch and measured on the validation set. Training that was stopped goes on when the same
+    command is given again.
     """
     from hrnas.cards.trainer import load_recipe
     from hrnas.names import find_architecture, runs_folder
@@ -171,7 +178,7 @@ def train(said: Namespace) -> int:
 def profile(said: Namespace) -> int:
     """Count an architecture's parameters and operations.
 
-    In each of the ways in which the papers count them; docs/cli.md says which is which.
+    They are counted in each of the ways in which the papers count them; docs/cli.md says which is which.
     """
     from hrnas.names import find_architecture
     from hrnas.nets.cost import cost_as_json, measure_cost
@@ -198,8 +205,8 @@ def profile(said: Namespace) -> int:
 def cards(said: Namespace) -> int:
     """List the cards on the three shelves.
 
-    Search spaces, trainers and studies: those that hrnas ships, and before them those in folders of the same names
-    where you are.
+    These are search spaces, trainers and studies: those in folders of the shelves' names where you are, and those that
+    hrnas ships.
     """
     from hrnas.reading import read_yaml
     from hrnas.shelf import SHELVES, list_cards
@@ -225,8 +232,8 @@ def cards(said: Namespace) -> int:
 def show(said: Namespace) -> int:
     """Explain a card.
 
-    What it says with everything filled in, and what follows from it: of a search space its size and its smallest and
-    largest networks, of an architecture its cost, of a study also how much will be trained.
+    Says what stands on it with everything filled in, and what follows from it: of a search space its size and its
+    smallest and largest networks, of an architecture its cost, of a study also how much will be trained.
     """
     from hrnas.showing import explain
 
@@ -242,8 +249,8 @@ def show(said: Namespace) -> int:
 def copy(said: Namespace) -> int:
     """Put a card into a folder of your own, to edit it.
 
-    By default into the folder of its shelf where you are, for instance studies/quickstart.yaml; there hrnas finds it
-    before the one it ships.
+    By default it goes into the folder of its shelf where you are, for instance studies/quickstart.yaml; there hrnas
+    finds it before the one it ships.
     """
     from hrnas.shelf import find_card
     from hrnas.showing import find_on_shelves
@@ -266,8 +273,8 @@ def copy(said: Namespace) -> int:
 def doctor(said: Namespace) -> int:
     """Look at the machine and say what to do.
 
-    Versions, device, threads, disk, data folders, cards and extras: each line is ok, a note (more is possible), or
-    something to mend; the exit status is 1 when there is something to mend.
+    It looks at versions, device, threads, disk, data folders, cards and extras. Each line is ok, a note (more is
+    possible), or something to mend; the exit status is 1 when there is something to mend.
     """
     from hrnas.doctor import examine
 

@@ -1,0 +1,340 @@
+"""The command line: every mistake is answered in words, every word does what docs/cli.md says."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hrnas.cards.study import load_study
+from hrnas.cards.trainer import load_recipe
+from hrnas.cli import WORDS, front_page, main, word_parser
+from hrnas.doctor import examine
+from tests.workshop import CARDS, write_cards, write_coco
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An own folder with three tiny cards, and nothing else."""
+    write_cards(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HRNAS_DATA", raising=False)
+    return tmp_path
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder; what SQLite keeps beside a ledger comes and goes."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    return {str(p.relative_to(folder)): p.read_bytes() for p in files if not p.name.endswith(("-wal", "-shm"))}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# bad input
+
+
+def edit(card: str, old: str, new: str) -> Callable[[Path], None]:
+    """A change of one of the tiny cards."""
+
+    def change(folder: Path) -> None:
+        text = (folder / card).read_text(encoding="utf-8")
+        assert old in text
+        (folder / card).write_text(text.replace(old, new), encoding="utf-8")
+
+    return change
+
+
+def network(old: str, new: str) -> Callable[[Path], None]:
+    """`net.yaml`, an architecture with something wrong in it."""
+
+    def write(folder: Path) -> None:
+        tree = CARDS["search_spaces/tiny.yaml"].split("base:\n")[1].split("choices:")[0]
+        assert old in tree
+        (folder / "net.yaml").write_text("architecture:\n" + tree.replace(old, new), encoding="utf-8")
+
+    return write
+
+
+def pictures(spoil: Callable[[Path], None], keypoints: bool = True) -> Callable[[Path], None]:
+    """A data set in the folder `pictures` with something wrong in it."""
+
+    def write(folder: Path) -> None:
+        write_coco(folder / "pictures", keypoints=keypoints)
+        spoil(folder / "pictures")
+
+    return write
+
+
+def nothing(folder: Path) -> None:
+    """Change nothing."""
+
+
+def another_study(folder: Path) -> None:
+    """A study called `tiny` was begun with this card, but fewer trials."""
+    from hrnas.search.launch import study_recipe
+    from hrnas.search.study import open_study
+    from hrnas.space.search_space import load_space
+
+    card = load_study("tiny").with_changes(trials=1)
+    open_study(card, load_space(card.space), study_recipe(card), folder / "runs" / "tiny", {}).close()
+
+
+STUDY, TRAINER, SPACE = "studies/tiny.yaml", "trainers/tiny.yaml", "search_spaces/tiny.yaml"
+BAD_INPUT: dict[str, tuple[Callable[[Path], None], str, list[str]]] = {
+    "a misspelt key in a study": (
+        edit(STUDY, "trials: 2", "trails: 2"),
+        "search tiny",
+        [f"{STUDY}: trails: there is no such key (got 2)", f"{STUDY}: trials: this key is missing"],
+    ),
+    "an unknown key in a trainer": (
+        edit(TRAINER, "batch_size: 8", "batch_size: 8\nworkers: 4"),
+        "search tiny",
+        [f"{TRAINER}: workers: there is no such key (got 4)"],
+    ),
+    "an unknown key in a space": (
+        edit(SPACE, "stages[*].blocks", "stages[*].depth"),
+        "search tiny",
+        [f"{SPACE}: ", "stages[*].depth", "blocks"],
+    ),
+    "a kind that does not exist": (
+        edit(SPACE, "[shuffle, residual]", "[shuffle, resnet]"),
+        "search tiny",
+        [f"{SPACE}: ", "resnet", "residual", "weighted_shuffle"],
+    ),
+    "a wrong type": (edit(STUDY, "trials: 2", "trials: many"), "search tiny", [f"{STUDY}: trials: ", 'got "many"']),
+    "a truth where a number belongs": (
+        edit(TRAINER, "batch_size: 8", "batch_size: true"),
+        "search tiny",
+        [f"{TRAINER}: batch_size: ", "integer", "got true"],
+    ),
+    "a value out of range": (
+        edit(STUDY, "trials: 2", "trials: 0"),
+        "search tiny",
+        [f"{STUDY}: trials: expected greater than or equal to 1", "got 0"],
+    ),
+    "several mistakes at once": (
+        edit(TRAINER, "epochs: 1\nbatch_size: 8", "epocs: 1\nbatch_size: -8\nema: 7"),
+        "train lite_hrnet_18 --trainer tiny",
+        [f"{TRAINER}: epocs: ", f"{TRAINER}: epochs: ", f"{TRAINER}: batch_size: ", f"{TRAINER}: ema: "],
+    ),
+    "a key that stands twice": (
+        edit(STUDY, "trials: 2", "trials: 2\ntrials: 3"),
+        "search tiny",
+        [f"{STUDY}: trials: the key stands twice, in line 9 and in line 10"],
+    ),
+    "1e-3 is a number, here of epochs": (
+        edit(TRAINER, "epochs: 1\n", "epochs: 1e-3\n"),
+        "search tiny",
+        [f"{TRAINER}: epochs: ", "integer", "got 0.001"],
+    ),
+    "what only looks like a number": (
+        edit(TRAINER, "rate: 1e-3", "rate: 1e-3x"),
+        "search tiny",
+        [f"{TRAINER}: optimiser.rate: ", "expected a number", 'got "1e-3x"'],
+    ),
+    "no YAML at all": (edit(STUDY, "goals: {", "goals: {{"), "search tiny", [f"{STUDY}: line ", "not YAML"]),
+    "a width that a shuffle block cannot split": (
+        network("[16, 32, 64]", "[15, 30, 60]"),
+        "profile net.yaml",
+        ["net.yaml: ", "15", "width"],
+    ),
+    "an impossible choice in a space": (
+        edit(SPACE, "stages[*].blocks: {from: 1, to: 2}", "widths[0]: [15, 16]"),
+        "search tiny",
+        [f"{SPACE}: ", "widths[0]", "15"],
+    ),
+    "an input that is not divisible by 32": (
+        edit(TRAINER, "input: 64x64", "input: 64x48"),
+        "search tiny",
+        [f"{TRAINER}: input: both sides must be divisible by 32: 64x48 is not, 64x64 is"],
+    ),
+    "such an input on the command line": (
+        nothing,
+        "profile published/lite_hrnet_18 --input 64x48",
+        ["hrnas profile: argument --input: ", "divisible by 32: 64x48 is not, 64x64 is"],
+    ),
+    "a data folder that is not there": (nothing, "search tiny --data pictures", ["pictures", "no folder"]),
+    "a data folder that is empty": (
+        lambda folder: (folder / "pictures").mkdir(),
+        "search tiny --data pictures",
+        ["pictures", "person_keypoints_train2017.json"],
+    ),
+    "a data folder whose variable is not set": (
+        edit(TRAINER, "{kind: drawn, train: 16, holdout: 8, val: 8, seed: 0}", "{kind: coco, root: $HRNAS_DATA/coco}"),
+        "search tiny",
+        ["$HRNAS_DATA/coco", "not set", "--data DIR"],
+    ),
+    "annotations without keypoints": (
+        pictures(nothing, keypoints=False),
+        "search tiny --data pictures",
+        ["person_keypoints_train2017.json", "keypoints"],
+    ),
+    "a picture that is missing": (
+        pictures(lambda root: (root / "train2017" / "000000000002.jpg").unlink()),
+        "search tiny --data pictures",
+        ["000000000002.jpg"],
+    ),
+    "a picture that does not decode": (
+        pictures(lambda root: (root / "train2017" / "000000000002.jpg").write_bytes(b"no picture")),
+        "search tiny --data pictures",
+        ["000000000002.jpg"],
+    ),
+    "a study of this name with another card": (
+        another_study,
+        "search tiny",
+        ["tiny", "another card", "trials: was 1, now 2"],
+    ),
+    "a word that does not exist": (nothing, "serch tiny", ["hrnas has no word 'serch'; did you mean search?"]),
+    "an option that does not exist": (nothing, "search tiny --trails 3", ["'--trails'; did you mean --trials"]),
+    "an option without its value": (nothing, "search tiny --trials", ["--trials", "expected one argument"]),
+    "an option with a wrong value": (nothing, "search tiny --trials 0", ["--trials", "1 or more (got 0)"]),
+    "a card that does not exist": (nothing, "search tinny", ["no card 'tinny' in studies; did you mean tiny?"]),
+    "an architecture that does not exist": (
+        nothing,
+        "profile lite_hrnet_19",
+        ["'lite_hrnet_19'", "did you mean", "published/lite_hrnet_18"],
+    ),
+    "a study that does not exist": (another_study, "front tinny", ["no study 'tinny' in runs; did you mean tiny?"]),
+    "a key that does not exist": (another_study, "profile tiny#123456", ["tiny#123456: no architecture"]),
+}
+
+
+@pytest.mark.parametrize("mistake", BAD_INPUT)
+def test_every_mistake_is_answered_in_words(mistake: str, shop: Path, capsys: pytest.CaptureFixture[str]):
+    make_it, command, expected = BAD_INPUT[mistake]
+    make_it(shop)
+    before = contents(shop)
+    assert main(command.split()) == 2
+    printed = capsys.readouterr()
+    missing = [text for text in expected if text not in printed.err]
+    assert not missing, f"{missing} not in:\n{printed.err}"
+    assert "Traceback" not in printed.err and printed.out == ""
+    assert contents(shop) == before, "something was half-written"
+
+
+@pytest.mark.parametrize("text", ["1e-3", "0.001"])
+def test_a_number_may_be_written_either_way(text: str, shop: Path):
+    edit(TRAINER, "rate: 1e-3", f"rate: {text}")(shop)
+    assert load_recipe("tiny").optimiser.rate == 0.001
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# the page that describes it all
+
+
+def section(word: str) -> str:
+    """The part of docs/cli.md about one word."""
+    found = re.search(rf"^## hrnas {word}\n(.*?)(?=^## |\Z)", PAGE, flags=re.MULTILINE | re.DOTALL)
+    assert found, f"docs/cli.md says nothing of {word}"
+    return found[1]
+
+
+def rows(text: str, head: str) -> dict[str, str]:
+    """The rows of the table whose first column is called `head`."""
+    found = re.search(rf"^\| {head} \| \|\n\|---\|---\|\n((?:\|.*\n?)*)", text, flags=re.MULTILINE)
+    return dict(re.findall(r"^\| `(.+?)` \| (.*) \|$", found[1], flags=re.MULTILINE)) if found else {}
+
+
+def fields(document: Any, path: str = "") -> set[str]:
+    """The names of a JSON document's fields, with those of lists of objects: `front[].key`."""
+    if isinstance(document, list):
+        return set().union(*(fields(item, f"{path}[].") for item in document)) if document else set()
+    names = set()
+    for name, value in document.items():
+        names.add(path + name)
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            names |= fields(value, path + name)
+    return names
+
+
+def say(capsys: pytest.CaptureFixture[str], command: str) -> Any:
+    """Say a word that must succeed; its JSON, or its text."""
+    capsys.readouterr()
+    status = main(command.split())
+    printed = capsys.readouterr()
+    assert status == 0, printed.err
+    return json.loads(printed.out) if "--json" in command else printed.out
+
+
+def test_the_page_and_the_program_know_the_same_words():
+    assert re.findall(r"^## hrnas (\w+)$", PAGE, flags=re.MULTILINE) == list(WORDS)
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_the_page_lists_every_argument_in_the_words_of_the_help(word: str):
+    told = {f"{argument.name} {argument.value}".strip(): argument.help for argument in WORDS[word].arguments}
+    assert rows(section(word), "argument") == told
+    assert list(rows(section(word), "argument")) == list(told)
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_every_word_has_a_help_page(word: str, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as left:
+        main([word, "--help"])
+    assert left.value.code == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert all(argument.name in printed for argument in WORDS[word].arguments)
+    assert word_parser(word).description and WORDS[word].about in front_page()
+
+
+def test_json_has_the_fields_of_the_page(shop: Path, capsys: pytest.CaptureFixture[str]):
+    profile = say(capsys, "profile published/lite_hrnet_18 --json")
+    assert fields(profile) == set(rows(section("profile"), "field"))
+    assert set(say(capsys, "cards --json")) == set(rows(section("cards"), "field"))
+    assert fields([finding._asdict() for finding in examine()]) == set(rows(section("doctor"), "field"))
+    shown: set[str] = set()
+    for card in ("search_spaces/tiny", "published/lite_hrnet_18"):
+        shown |= set(say(capsys, f"show {card} --json"))
+    of_card = {*load_study("tiny").model_dump(), *load_recipe("tiny").model_dump()}
+    for card in ("trainers/tiny", "studies/tiny"):
+        shown |= set(say(capsys, f"show {card} --json")) - of_card | {"epochs"}
+    assert shown - {"name"} == set(rows(section("show"), "field"))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# what the words do
+
+
+def test_no_word_at_all_is_a_question(capsys: pytest.CaptureFixture[str]):
+    assert say(capsys, "") == say(capsys, "--help") == say(capsys, "help") == front_page() + "\n"
+
+
+def test_a_copy_is_found_before_the_card_it_was_made_from(shop: Path, capsys: pytest.CaptureFixture[str]):
+    assert say(capsys, "copy lite_hrnet_18").strip() == "search_spaces/published/lite_hrnet_18.yaml"
+    listed = say(capsys, "cards --json")["search_spaces"]
+    assert Path(listed["published/lite_hrnet_18"]["file"]).parent.parent.parent == shop
+    (shop / "mine").mkdir()
+    assert say(capsys, "copy lite_hrnet_30 mine").strip() == "mine/lite_hrnet_30.yaml"
+    assert say(capsys, "copy studies/tiny mine/other.yaml").strip() == "mine/other.yaml"
+    assert (shop / "mine/other.yaml").read_bytes() == (shop / STUDY).read_bytes()
+    assert main(["copy", "studies/tiny", "mine/other.yaml"]) == 2
+    assert "already" in capsys.readouterr().err
+
+
+def test_ctrl_c_is_answered_with_how_to_go_on(
+    shop: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    def interrupted(name: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("hrnas.cards.study.load_study", interrupted)
+    assert main(["search", "tiny", "--runs", "my runs"]) == 130
+    said = capsys.readouterr().err
+    assert "hrnas search tiny --runs 'my runs'" in said and "Traceback" not in said
+
+
+def test_the_doctor_sees_what_is_missing(shop: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HRNAS_DATA", str(shop))
+    write_coco(shop / "coco", pictures=3)
+    (shop / "coco" / "annotations" / "person_keypoints_val2017.json").unlink()
+    data = {finding.found.split(":")[0].split("/")[-1]: finding for finding in examine() if finding.name == "data"}
+    assert data["train2017"].state == "ok" and "3 pictures" in data["train2017"].found
+    assert data["val2017"].state == "note" and "person_keypoints_val2017.json" in data["val2017"].advice
+    monkeypatch.setattr("hrnas.doctor.REQUIRED", {"no-such-package": "no_such_package"})
+    assert any(finding.state == "mend" and "no-such-package" in finding.advice for finding in examine())
