@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from plotly.offline import get_plotlyjs
 
 from hrnas import pareto
 from hrnas.ledger import Evaluation, Identity, Ledger, Proposal, StudyRecord, Trial
+from hrnas.reading import UserError
 from hrnas.report.facts import (
     StudyFacts,
     format_front,
@@ -25,6 +27,7 @@ from hrnas.report.facts import (
     staircase,
     study_facts,
 )
+from hrnas.report.page import write_report
 from hrnas.report.words import format_cost, format_seconds
 
 GOALS = {"score": "maximize", "macs": "minimize"}
@@ -111,7 +114,7 @@ def facts_of(*trials: Trial, proposals: tuple[Proposal, ...] = (), resolved: Any
 
 
 def write_study(folder: Path, trials: int = 40, finished: int | None = None, title: str | None = None) -> Path:
-    """A run folder with a real ledger: published points first, then made-up trials, one failed, one broken, one running."""
+    """A run folder with a real ledger: published points, then made-up trials; one failed, one broken, one running."""
     rng = np.random.default_rng(0)
     ledger = Ledger.open(folder / "ledger.sqlite", create=True)
     environment = {
@@ -180,3 +183,355 @@ def write_study(folder: Path, trials: int = 40, finished: int | None = None, tit
             )
     ledger.close()
     return folder
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# facts
+
+
+def test_the_front_holds_who_is_not_beaten_in_any_goal() -> None:
+    facts = facts_of(trial(0, 0.4, 1e8), trial(1, 0.5, 2e8), trial(2, 0.45, 3e8), trial(3, 0.6, 3e8))
+    assert [row.key for row in front_table(facts)] == [f"{n:012x}" for n in (3, 1, 0)]  # best score first
+    assert [row.rank for row in front_table(facts)] == [1, 2, 3]
+
+
+def test_the_front_is_the_one_that_the_search_sees() -> None:
+    rng = np.random.default_rng(3)
+    trials = [trial(n, float(rng.uniform(0.2, 0.5)), float(rng.uniform(1e8, 9e8))) for n in range(30)]
+    ours = sorted(row.key for row in front_table(facts_of(*trials)))
+    assert ours == sorted(one.key for one in pareto.front(trials, GOALS))
+
+
+def test_measurements_of_different_settings_are_never_on_one_front() -> None:
+    for change in ({"rung": 1}, {"input": "256x192"}, {"data": "coco"}, {"recipe": "other"}, {"fidelity": "full"}):
+        plain, other = trial(0, 0.4, 1e8), trial(1, 0.9, 1e7)
+        other = replace(other, evaluations=(evaluation(other.key, 0.9, **change),))
+        sections = facts_of(plain, other).sections
+        assert [len(section.points) for section in sections] == [1, 1], change
+        assert all(section.points[0].on_front for section in sections)
+
+
+def test_the_highest_rung_of_the_ladder_is_looked_at_first_and_full_training_last() -> None:
+    one = trial(0, 0.3, 1e8)
+    done = [evaluation(one.key, 0.3), evaluation(one.key, 0.4, rung=1), evaluation(one.key, 0.7, fidelity="full")]
+    ladder = [{"fidelity": "proxy", "epochs": 2}, {"fidelity": "proxy", "epochs": 6}]
+    facts = facts_of(replace(one, evaluations=tuple(done)), ladder=ladder)
+    assert [section.points[0].score for section in facts.sections] == [0.4, 0.3, 0.7]
+    assert facts.main is not None and "6 epochs, rung 2 of 2" in facts.main.label
+
+
+def test_the_first_of_several_seeds_counts_and_the_others_tell_the_noise() -> None:
+    repeated = trial(0, 0.40, 1e8)
+    seeds = tuple(evaluation(repeated.key, score, seed=seed) for seed, score in enumerate((0.40, 0.42, 0.44)))
+    facts = facts_of(replace(repeated, evaluations=seeds), trial(1, 0.60, 2e8))
+    assert facts.main is not None
+    assert facts.main.points[0].score == 0.40
+    assert facts.main.points[0].seed_scores == ((0, 0.40), (1, 0.42), (2, 0.44))
+    # by hand: the deviation of 0.40, 0.42, 0.44 is 0.02; that of 0.40, 0.60 is 0.2 / sqrt(2)
+    assert "seeds of one network the score varies by 0.020, between networks by 0.141" in " ".join(facts.caveats)
+
+
+def test_front_members_whose_intervals_overlap_are_marked_both_ways() -> None:
+    facts = facts_of(trial(0, 0.400, 1e8), trial(1, 0.415, 2e8), trial(2, 0.500, 3e8), trial(3, 0.399, 4e8))
+    marks = {row.rank: row.within_noise for row in front_table(facts)}
+    assert marks == {1: (), 2: (3,), 3: (2,)}  # 0.5 stands alone; the dominated trial 3 marks nobody
+    assert "2 of the 3 front members are within noise" in " ".join(facts.caveats)
+
+
+def test_without_intervals_nothing_is_said_of_noise_but_that_it_is_unknown() -> None:
+    bare = trial(0, 0.4, 1e8, evaluations=(evaluation("0", 0.4, scores={"score": 0.4}),))
+    facts = facts_of(bare)
+    row = front_table(facts)[0]
+    assert row.score_interval is None and row.ap is None and row.within_noise == ()
+    assert "No bootstrap intervals were recorded" in " ".join(facts.caveats)
+
+
+def test_hypervolume_follows_the_order_of_finishing_and_never_falls() -> None:
+    rng = np.random.default_rng(5)
+    trials = [trial(n, float(rng.uniform(0.2, 0.5)), float(rng.uniform(1e8, 9e8)), evaluations=()) for n in range(12)]
+    order = rng.permutation(12)
+    trials = [
+        replace(one, evaluations=(evaluation(one.key, float(rng.uniform(0.2, 0.5)), finished=float(order[n])),))
+        for n, one in enumerate(trials)
+    ]
+    steps = facts_of(*trials).sections[0].history
+    assert [step.number for step in steps] == list(np.argsort(order))
+    volumes = [step.hypervolume for step in steps]
+    assert volumes == sorted(volumes)
+    assert volumes == pytest.approx(pareto.study_history(trials, GOALS, {"score": 0, "macs": 2e9}, "proxy"))
+    assert hypervolume_document(facts_of(*trials))[-1]["front"] == len(front_table(facts_of(*trials)))
+
+
+def test_hypervolume_of_one_trial_is_its_score_times_its_decades_below_the_reference() -> None:
+    step = facts_of(trial(0, 0.4, 2e8)).sections[0].history[0]
+    assert step.hypervolume == pytest.approx(0.4 * 1.0)  # 200M is one decade below 2G
+
+
+def test_a_figure_has_its_own_staircase() -> None:
+    points = facts_of(trial(0, 0.4, 1e8), trial(1, 0.3, 2e8), trial(2, 0.5, 3e8)).sections[0].points
+    assert staircase(points, "score", "macs") == ((1e8, 0.4), (3e8, 0.5))
+    assert staircase(points, "ap", "params") == ((5e5, 0.1), (1.5e6, 0.125))
+    assert staircase(points, "score", "unknown") == ()
+
+
+def test_proposals_are_counted_with_their_reasons() -> None:
+    def proposal(number: int, key: str, outcome: Any, origin: str = "driver", **costs: float) -> Proposal:
+        return Proposal(number, (), key, origin, outcome, costs, {})
+
+    facts = facts_of(
+        proposals=(
+            proposal(0, "a", "new", "published"),
+            proposal(1, "b", "new"),
+            proposal(2, "b", "duplicate"),
+            proposal(3, "c", "infeasible", macs=7e8, params=1e6),
+            proposal(4, "c", "duplicate"),
+            proposal(5, "d", "infeasible", macs=7e8, params=4e6),
+        )
+    )
+    found = {outcome.name: (outcome.times, dict(outcome.reasons)) for outcome in facts.proposals}
+    assert found["new"] == (2, {"published points": 1, "from the driver": 1})
+    assert found["duplicate"] == (2, {"of an earlier trial": 1, "of a network refused before": 1})
+    assert found["infeasible"] == (2, {"MACs above 600M": 2, "parameters above 3M": 1})
+
+
+def test_failed_and_broken_evaluations_keep_their_reasons_and_make_no_point() -> None:
+    bad = evaluation("0", 0.9, state="failed", reason="NaN", scores={})
+    lost = evaluation("0", 0.9, state="broken", reason="gone", scores={})
+    facts = facts_of(trial(0, 0.9, 1e8, evaluations=(lost, bad)), trial(1, 0.4, 1e8))
+    found = {outcome.name: (outcome.times, outcome.reasons) for outcome in facts.evaluations}
+    assert found["failed"] == (1, (("NaN", 1),)) and found["broken"] == (1, (("gone", 1),)) and found["done"][0] == 1
+    assert facts.finished == 1 and facts.main is not None and [p.number for p in facts.main.points] == [1]
+
+
+def test_a_winner_is_not_yet_checked_until_random_search_was_beaten() -> None:
+    assert "Not yet checked: whether the winner (trial 0)" in facts_of(trial(0, 0.4, 1e8)).caveats[0]
+    random = facts_of(trial(0, 0.4, 1e8), driver={"kind": "random", "seed": 0}).caveats[0]
+    assert "random search itself" in random and "Not yet checked" in random
+
+
+def test_blind_ap_is_said() -> None:
+    blind = [
+        trial(n, 0.2, 1e8, evaluations=(evaluation(str(n), 0.2, scores={"score": 0.2, "ap": 0.0}),)) for n in range(3)
+    ]
+    assert "AP is below 0.005 for 3 of 3 trials" in " ".join(facts_of(*blind).caveats)
+
+
+def test_the_retrain_command_names_the_pick_and_a_card() -> None:
+    drawn = front_table(facts_of(trial(10, 0.4, 1e8)))[0].command
+    assert drawn == "hrnas train 'made_up#00000000000a' --trainer proxy_small"
+    coco = facts_of(trial(10, 0.4, 1e8), resolved={"recipe": {"data": {"kind": "coco", "root": "my pictures"}}})
+    command = front_table(coco, study="runs/x")[0].command
+    assert command == "hrnas train 'runs/x#00000000000a' --trainer lite_hrnet_coco --data 'my pictures'"
+
+
+def test_the_front_is_the_same_as_text_and_as_json() -> None:
+    facts = facts_of(trial(0, 0.4, 1e8, title="lite_hrnet_18", origin="published"), trial(1, 0.5, 2e8))
+    document = json.loads(json.dumps(front_document(facts), allow_nan=False))
+    assert [row["rank"] for row in document["front"]] == [1, 2]
+    assert document["front"][1]["macs"] == 100_000_000 and document["front"][1]["title"] == "lite_hrnet_18"
+    assert document["setting"]["input"] == "128x96" and document["hypervolume"] > 0
+    lines = format_front(facts).splitlines()
+    assert lines[1].split()[:4] == ["rank", "key", "title", "score"]
+    assert lines[3].split()[:4] == ["2", "000000000000", "lite_hrnet_18", "0.400"]
+
+
+def test_an_empty_study_is_said_to_be_empty() -> None:
+    facts = facts_of()
+    assert "no trial has finished" in format_front(facts)
+    assert front_document(facts)["front"] == [] and front_table(facts) == () and facts.caveats == ()
+
+
+def test_a_password_in_the_ledgers_address_is_not_shown() -> None:
+    shown = facts_of(ledger="postgresql+psycopg://me:secret@host:5432/studies").card["ledger"]
+    assert shown == "postgresql+psycopg://me:***@host:5432/studies"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (1_130_769, "1.13M"),
+        (198.63e6, "199M"),
+        (999_600, "1M"),
+        (2e9, "2G"),
+        (760_365, "760K"),
+        (12, "12"),
+        (None, "-"),
+    ],
+)
+def test_costs_in_words(value: float | None, text: str) -> None:
+    assert format_cost(value) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.2, "0 s"), (59.6, "1 min"), (200, "3 min 20 s"), (3599.7, "1 h"), (4320, "1 h 12 min"), (None, "-")],
+)
+def test_seconds_in_words(seconds: float | None, text: str) -> None:
+    assert format_seconds(seconds) == text
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# the page
+
+
+def page_of(folder: Path, **study: Any) -> str:
+    return write_report(write_study(folder / "made_up", **study)).read_text()
+
+
+def without_plotly(page: str) -> str:
+    return page.replace(get_plotlyjs(), "")
+
+
+def test_the_page_is_one_file_that_names_nothing_outside(tmp_path: Path) -> None:
+    page = page_of(tmp_path)
+    assert page.count("* plotly.js v") == 1
+    ours = without_plotly(page)
+    assert re.findall(r"https?:", ours) == []
+    assert set(re.findall(r"""\b(?:src|href|action|data)\s*=\s*["']?([^"'> ]*)""", ours)) <= {"data:,"}
+    assert re.findall(r"@import|url\(|\bfetch\(|XMLHttpRequest", ours) == []
+    assert "default-src 'none'" in ours
+    assert "sendChartToCloud" in ours.split('"modeBarButtonsToRemove"')[1][:60]
+
+
+def test_the_page_holds_what_the_ledger_holds(tmp_path: Path) -> None:
+    page = without_plotly(page_of(tmp_path))
+    for text in (*PUBLISHED, "the loss became NaN in step 112", "owner host:1 is gone", "2.13.0+cpu", "4500623fd7aa+"):
+        assert text in page, text
+    assert "Not yet checked" in page and "MACs above 600M" in page and "--trainer</span> <span>proxy_small" in page
+    assert "trainer: proxy_small" in page and "batch_size: 16" in page  # the card and its recipe, as YAML
+    figures = json.loads(re.findall(r'id="figures">(.*?)</script>', page, re.S)[0])["figures"]
+    assert set(figures) == {
+        "history",
+        "progress",
+        *(f"front-0-{m}-{c}" for m in ("score", "ap") for c in ("macs", "params")),
+    }
+    drawn = sum(len(trace["customdata"]) for trace in figures["front-0-score-macs"]["data"] if "customdata" in trace)
+    assert drawn == 38  # all but the one that failed and the one that runs
+
+
+@pytest.mark.parametrize("study", [{"finished": 0}, {"finished": 1}, {"trials": 1}], ids=str)
+def test_an_empty_and_a_one_trial_study_have_a_page(tmp_path: Path, study: dict[str, int]) -> None:
+    page = without_plotly(page_of(tmp_path, **study))
+    assert ("No trial has finished yet" in page) == (study.get("finished") == 0)
+    assert ("plotly" in page.lower()) == (study.get("finished") != 0)
+
+
+def test_what_cards_say_is_never_markup(tmp_path: Path) -> None:
+    page = without_plotly(page_of(tmp_path, title="<script>alert(1)</script><img src=x onerror=alert(2)>"))
+    assert "alert(1)" in page
+    assert "<script>alert" not in page and "<img" not in page
+
+
+def test_a_page_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write_study(tmp_path / "made_up", trials=6)
+    before = write_report(folder).read_bytes()
+    monkeypatch.setattr("hrnas.report.page.render_page", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        write_report(folder)
+    assert (folder / "report.html").read_bytes() == before
+    assert sorted(path.name for path in folder.iterdir() if "report" in path.name) == ["report.html"]
+
+
+def test_a_folder_without_a_study_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no study"):
+        write_report(tmp_path / "nothing")
+
+
+def test_the_report_needs_neither_torch_nor_optuna() -> None:
+    code = (
+        "import sys, hrnas.report.facts\n"
+        "print([name for name in ('torch', 'optuna', 'plotly', 'jinja2', 'pandas') if name in sys.modules])\n"
+        "import hrnas.report.page\n"
+        "print([name for name in ('torch', 'optuna', 'cv2') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[:2] == ["[]", "[]"]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# the page in a browser
+
+BROWSER = next(
+    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
+)
+
+
+def browse(page: Path, folder: Path, width: int = 1400) -> tuple[str, list[str]]:
+    """Open a page in headless Chromium: (the document afterwards, what its console says).
+
+    The page's own policy forbids every request, so that whatever it asks of the network is an error in the console.
+    """
+    assert BROWSER is not None
+    quiet = ("gpu", "quic", "background-networking", "component-update", "sync", "default-apps", "extensions")
+    done = subprocess.run(
+        [
+            BROWSER,
+            "--headless",
+            "--no-sandbox",
+            "--no-first-run",
+            *(f"--disable-{thing}" for thing in quiet),
+            "--host-resolver-rules=MAP * ~NOTFOUND",
+            f"--user-data-dir={folder / 'profile'}",
+            f"--window-size={width},3000",
+            "--virtual-time-budget=8000",
+            "--enable-logging=stderr",
+            "--dump-dom",
+            page.as_uri(),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    return done.stdout, [line for line in done.stderr.splitlines() if ":CONSOLE:" in line]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine (Debian: apt-get install chromium)")
+class TestInABrowser:
+    def test_it_draws_every_figure_says_nothing_and_asks_nobody(self, tmp_path: Path) -> None:
+        page = write_report(write_study(tmp_path / "made_up"))
+        document, console = browse(page, tmp_path)
+        assert console == []
+        assert document.count('class="plot js-plotly-plot"') == 6
+
+    def test_folded_figures_are_drawn_when_unfolded_and_tables_sort(self, tmp_path: Path) -> None:
+        folder = write_study(tmp_path / "made_up", trials=8)
+        again(folder, rung=1)
+        page = write_report(folder)
+        acts = """<script>
+          document.querySelectorAll("details").forEach((one) => { one.open = true; });
+          document.querySelector("table.sortable th:nth-child(6) button").click();
+          setTimeout(() => {
+            const cells = document.querySelectorAll("table.sortable")[0].querySelectorAll("tbody td:nth-child(6)");
+            document.title = [...cells].map((cell) => cell.dataset.value).join(" ");
+            Plotly.Fx.hover(document.querySelector(".plot"), [{ curveNumber: 2, pointNumber: 0 }]);
+          }, 1000);
+        </script></body>"""
+        page.write_text(page.read_text().replace("</body>", acts))
+        document, console = browse(page, tmp_path, width=420)
+        assert console == []
+        assert document.count('class="plot js-plotly-plot"') == 10  # four of the first rung were folded
+        title = re.findall(r"<title>(.*?)</title>", document)[0].split()
+        assert len(title) > 1 and [float(value) for value in title] == sorted(map(float, title))
+        assert 'class="hovertext"' in document
+
+    def test_an_empty_study_opens_too(self, tmp_path: Path) -> None:
+        document, console = browse(write_report(write_study(tmp_path / "made_up", finished=0)), tmp_path)
+        assert console == [] and "No trial has finished yet" in document
+
+    @pytest.mark.parametrize("act", ["fetch('https://a.test/x')", "new Image().src = 'https://a.test/y'", "nonsense()"])
+    def test_this_test_would_notice(self, tmp_path: Path, act: str) -> None:
+        page = write_report(write_study(tmp_path / "made_up", finished=0))
+        page.write_text(page.read_text().replace("</body>", f"<script>{act}</script></body>"))
+        assert browse(page, tmp_path)[1] != []
+
+
+def again(folder: Path, rung: int) -> None:
+    """Every trial of a study measured once more, on another rung."""
+    ledger = Ledger.open(folder / "ledger.sqlite")
+    for one in ledger.trials():
+        mine = ledger.claim(replace(one.evaluations[0].identity, rung=rung), "host:3")
+        assert mine is not None
+        scores = one.evaluations[0].scores
+        ledger.finish(mine.id, {**scores, "score": scores["score"] + 0.1}, seconds=60.0)
+    ledger.close()

@@ -9,20 +9,18 @@ from __future__ import annotations
 import math
 import re
 import shlex
-import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from hrnas.ledger import FIDELITIES, Evaluation, Ledger, Proposal, StudyRecord, Trial
 from hrnas.pareto import history, non_dominated, oriented, oriented_reference, reference_point
+from hrnas.report.claims import caveats, summary
 from hrnas.report.words import (
     COSTS,
     SCORES,
     count,
-    describe_goals,
     describe_network,
-    describe_range,
     describe_stages,
     format_cost,
     format_seconds,
@@ -49,7 +47,6 @@ __all__ = [
     "study_facts",
 ]
 
-SEEDS_FOR_A_CLAIM = 3
 FULL_TRAINER = "lite_hrnet_coco"  # on the shelf
 COCO_ROOT = "$HRNAS_DATA/coco"  # where a trainer card looks by itself
 
@@ -216,13 +213,13 @@ def study_facts(record: StudyRecord, trials: Sequence[Trial], proposals: Sequenc
         proposals=_proposal_outcomes(proposals, card),
         evaluations=_evaluation_outcomes(evaluations),
         tables=(_seeds(card, _data(card, record.resolved), evaluations), _environment(record)),
-        summary=_summary(finished, wanted, sections),
-        caveats=_caveats(sections, card),
+        summary=summary(finished, wanted, sections),
+        caveats=caveats(sections, card),
     )
 
 
 def _sections(trials: Sequence[Trial], card: Mapping[str, Any]) -> tuple[Section, ...]:
-    """One section per setting: the ladder's highest rung first, then what else was measured, dear before cheap."""
+    """One section per setting: the ladder's rungs from the highest, then what else was measured, dear before cheap."""
     goals = dict(card.get("goals") or {"score": "maximize", "macs": "minimize"})
     groups: dict[Setting, list[tuple[Trial, list[Evaluation]]]] = {}
     for trial in trials:
@@ -436,118 +433,6 @@ def _flat(tree: object, path: str = "") -> tuple[tuple[str, str], ...]:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# what may be said
-
-
-def _summary(finished: int, wanted: int, sections: Sequence[Section]) -> tuple[str, ...]:
-    if not sections:
-        return (
-            f"No trial has finished yet; the card asks for {wanted}.",
-            "Every trial that finishes adds a point to the figures: write the report again as the search goes on.",
-        )
-    main = sections[0]
-    front = [point for point in main.points if point.on_front]
-    best = max(main.points, key=lambda point: point.score)
-    published = sum(point.origin == "published" for point in main.points)
-    sentences = [
-        f"{finished} of {wanted} trials have finished"
-        + (f", {published} of them published networks trained in the same way." if published else "."),
-        f"This page compares the {count(len(main.points), 'trial')} measured in one and the same way: {main.label}.",
-        "The score is mean OKS without a threshold (0 to 1), which still tells networks apart where training is too "
-        "short for AP; AP stands beside it."
-        if main.setting.fidelity != "full"
-        else "The score is what the search ranked by; AP stands beside it.",
-        f"The best score is {best.score:.3f}{_with_interval(best.score_interval)}"
-        + (f" at AP {best.ap:.3f}" if best.ap is not None else "")
-        + f", by {best.name}{_costs_in_words(best)}.",
-        f"The front for {describe_goals(main.goals)} has {count(len(front), 'member')}.",
-    ]
-    return tuple(sentences)
-
-
-def _caveats(sections: Sequence[Section], card: Mapping[str, Any]) -> tuple[str, ...]:
-    if not sections:
-        return ()
-    main = sections[0]
-    best = max(main.points, key=lambda point: point.score)
-    return tuple(
-        text
-        for text in (
-            _against_random(best, sections, card),
-            _seed_noise(main.points),
-            _picture_noise(main.points),
-            _blind_ap(main.points),
-        )
-        if text
-    )
-
-
-def _against_random(best: Point, sections: Sequence[Section], card: Mapping[str, Any]) -> str:
-    if (card.get("driver") or {}).get("kind") == "random":
-        text = "This study is random search itself: the baseline that other studies are held against. "
-        asked = f"Not yet checked: how {best.name} scores when it is retrained from scratch with other seeds."
-    else:
-        text = ""
-        asked = (
-            f"Not yet checked: whether the winner ({best.name}), retrained from scratch with other seeds, beats the "
-            "winner of random search at equal cost."
-        )
-    full = [p for s in sections if s.setting.fidelity == "full" for p in s.points if p.key == best.key]
-    scores = [score for _, score in full[0].seed_scores] if full else []
-    if scores:
-        text += f"The winner was retrained in full with {count(len(scores), 'seed')}: score {describe_range(scores)}. "
-    return f"{text}{asked} Such a claim needs {SEEDS_FOR_A_CLAIM} seeds of each."
-
-
-def _seed_noise(points: Sequence[Point]) -> str:
-    repeated = [[score for _, score in point.seed_scores] for point in points if len(point.seed_scores) > 1]
-    if not repeated:
-        return "No trial was repeated with another seed, so how much of a difference in score is chance is not known."
-    if len(points) < 2:
-        return ""
-    # the pooled deviation, so that trials with more seeds weigh more
-    degrees = sum(len(scores) - 1 for scores in repeated)
-    seeds = math.sqrt(sum(statistics.variance(scores) * (len(scores) - 1) for scores in repeated) / degrees)
-    networks = statistics.stdev(point.score for point in points)
-    verdict = (
-        "so the ranking says more than chance"
-        if networks > 2 * seeds
-        else "so the ranking is hardly more than chance"
-        if networks <= seeds
-        else "so neighbours in the ranking may well swap places"
-    )
-    return (
-        f"Between seeds of one network the score varies by {seeds:.3f}, between networks by {networks:.3f} (standard "
-        f"deviations; {count(len(repeated), 'trial')} repeated), {verdict}."
-    )
-
-
-def _picture_noise(points: Sequence[Point]) -> str:
-    front = [point for point in points if point.on_front]
-    tied = sum(bool(point.within_noise) for point in front)
-    if all(point.score_interval is None for point in front):
-        return (
-            "No bootstrap intervals were recorded: it is not known which front members are within noise of each other."
-        )
-    if not tied:
-        return ""
-    return (
-        f"{tied} of the {len(front)} front members are within noise of another one: their bootstrap intervals over the "
-        "pictures overlap."
-    )
-
-
-def _blind_ap(points: Sequence[Point]) -> str:
-    known = [point.ap for point in points if point.ap is not None]
-    low = sum(ap < 0.005 for ap in known)
-    if not known or low < len(known) / 2:
-        return ""
-    return (
-        f"AP is below 0.005 for {low} of {len(known)} trials: after so little training it cannot tell networks apart."
-    )
-
-
-# ---------------------------------------------------------------------------------------------------------------------
 # the front as a table
 
 
@@ -676,15 +561,6 @@ def _label(setting: Setting, card: Mapping[str, Any]) -> str:
     elif setting.rung:
         parts.append(f"rung {setting.rung + 1}")
     return ", ".join([*parts, f"input {setting.input}", f"data {setting.data}", f"recipe {setting.recipe}"])
-
-
-def _costs_in_words(point: Point) -> str:
-    parts = [f"{format_cost(point.costs[name])} {COSTS[name]}" for name in ("params", "macs") if name in point.costs]
-    return f", with {' and '.join(parts)}" if parts else ""
-
-
-def _with_interval(interval: Interval | None) -> str:
-    return f" (bootstrap interval {interval.low:.3f} to {interval.high:.3f})" if interval else ""
 
 
 def _interval_text(interval: Interval | None) -> str:

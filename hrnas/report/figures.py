@@ -239,7 +239,7 @@ _SIDES = {
     "bottom right": (1, -1),
     "bottom left": (-1, -1),
 }
-_LETTER, _LINE, _GAP = (0.017, 0.055, 0.017)  # of a name, as shares of the figure's width, height and both
+_LETTER, _LINE, _GAP = (0.021, 0.055, 0.017)  # of a name, as shares of the figure's width, height and both
 
 
 def _text_places(named: Sequence[tuple[float, float, str]], points: Sequence[tuple[float, float]]) -> list[str]:
