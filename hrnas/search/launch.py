@@ -39,7 +39,9 @@ def launch(card: StudyCard, runs: Path, data: Path | None, on_event: Callable[[E
 
     card = card.at(data)
     space, recipe = load_space(card.space), study_recipe(card)
-    trainer = ProxyTrainer(recipe, card.ladder, pick_device())  # reads the data: a mistake there leaves no folder behind
+    trainer = ProxyTrainer(
+        recipe, card.ladder, pick_device()
+    )  # reads the data: a mistake there leaves no folder behind
 
     def count_cost(architecture: Architecture) -> dict[str, float]:
         cost = asdict(measure_cost(architecture, trainer.keypoints, recipe.input))

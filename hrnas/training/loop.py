@@ -85,8 +85,8 @@ class Training:
     def __init__(self, net: nn.Module, recipe: Recipe, device: torch.device | str = "cpu") -> None:
         torch.set_flush_denormal(True)  # fresh networks are full of denormals, which cost a CPU tenfold
         self.device = torch.device(device)
-        self.net = net.to(self.device)
-        self.net.to(memory_format=torch.channels_last)  # the pictures' own layout; also quicker on CPUs and GPUs
+        # the layout that pictures have anyway, and the quicker one for convolutions on CPUs and GPUs
+        self.net: nn.Module = net.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.recipe = recipe
         self.optimiser = _make_optimiser(net, recipe.optimiser)
         self.average = _make_average(net, recipe.ema)
@@ -105,6 +105,7 @@ class Training:
         until_epoch: int,
         *,
         from_epoch: int = 0,
+        until_rate: int | None = None,
         on_progress: OnProgress | None = None,
         checkpoint: Path | None = None,
         save_every_seconds: float = 60.0,
@@ -113,6 +114,7 @@ class Training:
 
         Args:
             from_epoch: where this part of the schedule began (a rung's first epoch).
+            until_rate: the epoch at which this part of the schedule ends, when training pauses before it.
             checkpoint: written at each epoch's end, and inside an epoch when the last one is `save_every_seconds` old.
 
         Raises:
@@ -124,14 +126,14 @@ class Training:
         while self.epoch < until_epoch:
             for batch in batches.epoch(self.epoch, first_step=self.step):
                 factor = rate_factor(
-                    self.recipe.schedule, self.epoch * steps + self.step, steps, from_epoch, until_epoch
+                    self.recipe.schedule, self.epoch * steps + self.step, steps, from_epoch, until_rate or until_epoch
                 )
                 self._losses += self._learn(batch, factor)
                 self.step += 1
                 if on_progress is not None:
                     seconds = time.monotonic() - began
                     mean = self._losses / self.step
-                    on_progress(Progress(self.epoch, until_epoch, self.step, steps, mean, seconds))
+                    on_progress(Progress(self.epoch, until_rate or until_epoch, self.step, steps, mean, seconds))
                 if checkpoint is not None and time.monotonic() - saved > save_every_seconds:
                     self.save(checkpoint)
                     saved = time.monotonic()

@@ -6,19 +6,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from hrnas.cards.trainer import CocoData, DrawnData
-from hrnas.pose.coco import People, read_coco_folder
+from hrnas.pose.coco import People, join_people, read_coco_folder
 from hrnas.pose.drawn import draw_people
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Sources:
-    """The parts of a data set; no picture lies in two of them.
+    """The parts of a data set; no picture lies in two of them. `holdout` may be empty: then nothing can be searched."""
 
-    Attributes:
-        train: a sequence, because persons from different sources (real and drawn) do not mix in one `People`.
-    """
-
-    train: tuple[People, ...]
+    train: People
     holdout: People
     val: People
 
@@ -34,8 +30,9 @@ def load_sources(data: DrawnData | CocoData) -> Sources:
         seeds = [3 * data.seed + part for part in range(3)]  # the three parts never share a picture
         counts = (data.train, data.holdout, data.val)
         train, holdout, val = (draw_people(count, seed) for count, seed in zip(counts, seeds, strict=True))
-        return Sources((train,), holdout, val)
+        return Sources(train, holdout, val)
     root = data.folder()
     train, holdout = read_coco_folder(root, "train2017").split_by_picture(data.holdout, data.seed)
-    drawn = (draw_people(data.drawn, 3 * data.seed),) if data.drawn else ()
-    return Sources((train, *drawn), holdout, read_coco_folder(root, "val2017"))
+    if data.drawn:
+        train = join_people(train, draw_people(data.drawn, 3 * data.seed))
+    return Sources(train, holdout, read_coco_folder(root, "val2017"))

@@ -1,0 +1,83 @@
+"""Measure a network on people: heatmaps -> keypoints in the picture -> mean OKS, AP and what else they tell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from hrnas.cards.trainer import Recipe
+from hrnas.pose.batches import Batches, to_picture
+from hrnas.pose.coco import People
+from hrnas.pose.crops import PixelSource
+from hrnas.pose.heatmaps import decode, flip_back
+from hrnas.pose.keypoints import KeypointSet
+from hrnas.pose.metrics import evaluate
+from hrnas.training.loop import to_input
+from hrnas.training.losses import as_confidence
+
+EVALUATION_BATCH = 64
+
+
+@torch.no_grad()
+def predict_people(
+    net: nn.Module,
+    people: People,
+    pixels: PixelSource,
+    recipe: Recipe,
+    device: torch.device,
+    on_batch: Callable[[int], None] | None = None,
+) -> np.ndarray:
+    """Find the keypoints of persons whose boxes are known.
+
+    Args:
+        on_batch: told after each batch how many persons are done.
+
+    Returns:
+        (persons, keypoints, 3): x and y in picture pixels, and the confidence.
+    """
+    was_training = net.training
+    net.eval()
+    found = np.zeros((len(people), len(people.keypoint_set.names), 3), np.float32)
+    for batch in Batches(people, pixels, recipe.input, EVALUATION_BATCH).epoch():
+        heatmaps = _confidences(net, batch.images, recipe, people.keypoint_set, device)
+        places, scores = decode(heatmaps)
+        found[batch.persons, :, :2] = to_picture(places, batch.to_picture)
+        found[batch.persons, :, 2] = scores
+        if on_batch is not None:
+            on_batch(int(batch.persons[-1]) + 1)
+    net.train(was_training)
+    return found
+
+
+def _confidences(
+    net: nn.Module, images: np.ndarray, recipe: Recipe, keypoint_set: KeypointSet, device: torch.device
+) -> np.ndarray:
+    """(batch, keypoints, height / 4, width / 4), averaged with those of the mirrored images where the recipe says so."""
+
+    def look(pictures: np.ndarray) -> np.ndarray:
+        with torch.autocast(device.type, torch.bfloat16, enabled=recipe.amp == "bf16"):
+            heatmaps = net(to_input(pictures, device))
+        return as_confidence(heatmaps.float(), recipe.loss.kind).cpu().numpy()
+
+    upright = look(images)
+    if not recipe.flip_test:
+        return upright
+    mirrored = look(np.ascontiguousarray(images[:, :, ::-1]))
+    return 0.5 * (upright + flip_back(mirrored, keypoint_set))
+
+
+def score_people(
+    net: nn.Module,
+    people: People,
+    pixels: PixelSource,
+    recipe: Recipe,
+    device: torch.device,
+    on_batch: Callable[[int], None] | None = None,
+) -> dict[str, Any]:
+    """Scores of a network on people with ground-truth boxes, in 0..1; `score` is the mean OKS."""
+    scores = evaluate(people, predict_people(net, people, pixels, recipe, device, on_batch))
+    return {"score": scores["oks"], **scores}

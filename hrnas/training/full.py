@@ -1,0 +1,148 @@
+"""Train one architecture by a trainer card, from scratch or from where it stopped, and report on the validation set.
+
+The folder that it leaves:
+
+    architecture.yaml  recipe.yaml     what was trained, and how
+    training.pt                        the last checkpoint: the same command goes on from it
+    weights.safetensors                the network to use (the moving average where the recipe has one), of the last epoch
+    best.safetensors                   the same of the epoch with the best AP
+    log.csv                            a line for each evaluation
+    result.json                        the scores of the last epoch
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import nn
+
+from hrnas.cards.trainer import Recipe
+from hrnas.nets.pose_net import PoseNet
+from hrnas.pose.batches import Batches
+from hrnas.reading import UserError, format_size, read_yaml, write_atomically, write_yaml
+from hrnas.space.architecture import Architecture
+from hrnas.training.evaluation import score_people
+from hrnas.training.loop import Progress, Training, pick_device
+from hrnas.training.proxy import open_pixels
+from hrnas.training.sources import load_sources
+
+LOGGED = ("epoch", "loss", "seconds", "ap", "ap50", "ap75", "ap_m", "ap_l", "ar", "oks")
+
+
+def train_architecture(
+    architecture: Architecture,
+    recipe: Recipe,
+    out: Path,
+    seed: int = 0,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> dict[str, Any]:
+    """Train by the whole recipe; AP and the rest are measured on the validation set with ground-truth boxes.
+
+    Raises:
+        UserError: the data are not as they must be, or `out` holds another training.
+        Diverged: the loss became infinite or not a number.
+    """
+    began = time.monotonic()
+    sources, device = load_sources(recipe.data), pick_device()
+    _claim_folder(out, architecture, recipe, seed)
+    torch.manual_seed(seed)
+    net = PoseNet(architecture, len(sources.train.keypoint_set.names))
+    training = Training(net, recipe, device)
+    training.resume(out / "training.pt")
+    batches = Batches(
+        sources.train,
+        open_pixels(sources.train, recipe),
+        recipe.input,
+        recipe.batch_size,
+        sigma=recipe.codec.sigma,
+        augmentation=recipe.augmentation,
+        seed=seed,
+        threads=1,
+    )
+    pixels = open_pixels(sources.val, recipe)
+    log = _read_log(out / "log.csv", training.epoch)
+    at = Progress(training.epoch, recipe.epochs, 0, len(batches), float("nan"), 0.0)
+
+    def remember(progress: Progress) -> None:
+        nonlocal at
+        at = progress
+        if on_progress is not None:
+            on_progress(progress)
+
+    while True:
+        due = training.epoch == recipe.epochs or (training.epoch and training.epoch % recipe.evaluate_every == 0)
+        if due and not any(line["epoch"] == training.epoch for line in log):
+            scores = score_people(training.best_net, sources.val, pixels, recipe, device)
+            log.append({"epoch": training.epoch, "loss": at.loss, "seconds": time.monotonic() - began, **scores})
+            _write_log(out / "log.csv", log)
+            _save_weights(out / "weights.safetensors", training.best_net)
+            if scores["ap"] >= max(line["ap"] for line in log):
+                _save_weights(out / "best.safetensors", training.best_net)
+            _write_result(out, architecture, recipe, seed, scores)
+        if training.epoch >= recipe.epochs:
+            return json.loads((out / "result.json").read_text(encoding="utf-8"))
+        training.run(
+            batches, training.epoch + 1, until_rate=recipe.epochs, on_progress=remember, checkpoint=out / "training.pt"
+        )
+
+
+def _claim_folder(out: Path, architecture: Architecture, recipe: Recipe, seed: int) -> None:
+    """Write what is trained here, or find that the same was begun.
+
+    Raises:
+        UserError: the folder holds the training of something else.
+    """
+    wanted = {"seed": seed, **recipe.model_dump(mode="json")}
+    ours = {"architecture.yaml": {"architecture": architecture.tree()}, "recipe.yaml": wanted}
+    for name, tree in ours.items():
+        path = out / name
+        if path.exists() and read_yaml(path) != json.loads(json.dumps(tree)):
+            raise UserError(f"{path}: this folder holds the training of something else; say another one with --out")
+    for name, tree in ours.items():
+        write_yaml(out / name, json.loads(json.dumps(tree)))
+
+
+def _save_weights(path: Path, net: nn.Module) -> None:
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
+    write_atomically(path, save(tensors))
+
+
+def _read_log(path: Path, epoch: int) -> list[dict[str, Any]]:
+    """The lines of a log up to an epoch."""
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        lines = [{name: float(value) for name, value in line.items()} for line in csv.DictReader(file)]
+    return [line for line in lines if line["epoch"] <= epoch]
+
+
+def _write_log(path: Path, log: list[dict[str, Any]]) -> None:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, LOGGED, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(log)
+    write_atomically(path, text.getvalue())
+
+
+def _write_result(out: Path, architecture: Architecture, recipe: Recipe, seed: int, scores: dict[str, Any]) -> None:
+    result = {
+        "key": architecture.key,
+        "recipe": f"{recipe.name} {recipe.fingerprint}",
+        "epochs": recipe.epochs,
+        "seed": seed,
+        "data": recipe.data.label,
+        "split": "val",
+        "boxes": "ground truth",
+        "input": format_size(recipe.input),
+        "flip_test": recipe.flip_test,
+        **scores,
+    }
+    write_atomically(out / "result.json", json.dumps(result, indent=2))

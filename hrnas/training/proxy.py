@@ -1,0 +1,103 @@
+"""Proxy training: a few epochs, then scores on the held-out people; what the ladder of a study calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hrnas.cards.study import Rung
+from hrnas.cards.trainer import Recipe
+from hrnas.nets.pose_net import PoseNet
+from hrnas.pose.batches import Batches
+from hrnas.pose.coco import People
+from hrnas.pose.crops import PixelSource, cut_regions, open_pictures
+from hrnas.reading import UserError
+from hrnas.space.architecture import Architecture
+from hrnas.training.evaluation import score_people
+from hrnas.training.loop import Progress, Training
+from hrnas.training.sources import load_sources
+
+REACH = 1.25  # how much wider than the plain crop an augmented one may be and still come whole from the cache
+
+
+def open_pixels(people: People, recipe: Recipe) -> PixelSource:
+    """Where a recipe's crops come from: cached surroundings, or the original pictures as published recipes do."""
+    return cut_regions(people, recipe.input, reach=REACH) if recipe.cache else open_pictures(people)
+
+
+class ProxyTrainer:
+    """Train architectures for the rungs of a ladder, and score them on the held-out people.
+
+    A rung goes on from the checkpoint of the rung below, with a warm-up and a cosine of its own; a broken attempt goes on from
+    the last checkpoint it wrote.
+    """
+
+    def __init__(self, recipe: Recipe, ladder: Sequence[Rung], device: torch.device | str = "cpu") -> None:
+        """Read the data.
+
+        Raises:
+            UserError: the data are not as they must be, or nothing is held out to score on.
+        """
+        self.recipe = recipe
+        self.device = torch.device(device)
+        self._ladder = tuple(ladder)
+        self._sources = load_sources(recipe.data)
+        if not len(self._sources.holdout):
+            raise UserError("data.holdout: no picture is held out, so a search has nothing to score on; raise it")
+        if len(self._sources.train) < recipe.batch_size:
+            count = len(self._sources.train)
+            raise UserError(f"batch_size: {recipe.batch_size} is more than the {count} persons to learn from")
+        self.keypoints = len(self._sources.train.keypoint_set.names)
+
+    def __call__(
+        self,
+        architecture: Architecture,
+        rung: Rung,
+        seed: int,
+        folder: Path,
+        beat: Callable[[dict[str, Any]], None],
+    ) -> Mapping[str, Any]:
+        """Train up to the rung's epochs and score; `beat` hears of each step.
+
+        Raises:
+            Diverged: the loss became infinite or not a number.
+        """
+        torch.manual_seed(seed)
+        training = Training(PoseNet(architecture, self.keypoints), self.recipe, self.device)
+        checkpoint = folder / f"training-seed{seed}.pt"
+        training.resume(checkpoint)
+        batches = Batches(
+            self._sources.train,
+            self._train_pixels,
+            self.recipe.input,
+            self.recipe.batch_size,
+            sigma=self.recipe.codec.sigma,
+            augmentation=self.recipe.augmentation,
+            seed=seed,
+            threads=1,
+        )
+        losses: list[float] = []
+
+        def on_progress(at: Progress) -> None:
+            losses.append(at.loss)
+            beat(asdict(at))
+
+        below = [step.epochs for step in self._ladder if step.epochs < rung.epochs]
+        training.run(
+            batches, rung.epochs, from_epoch=max(below, default=0), on_progress=on_progress, checkpoint=checkpoint
+        )
+        scores = score_people(training.best_net, self._sources.holdout, self._holdout_pixels, self.recipe, self.device)
+        return {**scores, "epochs": rung.epochs, "loss": losses[-1] if losses else None}
+
+    @cached_property
+    def _train_pixels(self) -> PixelSource:
+        return open_pixels(self._sources.train, self.recipe)
+
+    @cached_property
+    def _holdout_pixels(self) -> PixelSource:
+        return open_pixels(self._sources.holdout, self.recipe)
