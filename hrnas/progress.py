@@ -21,7 +21,7 @@ LINE_EVERY = 15.0  # seconds between two plain lines about the same thing
 class _Shown:
     """A tqdm bar where somebody watches, lines of text where a file or a program does, nothing when told so."""
 
-    def __init__(self, stream: TextIO, quiet: bool) -> None:
+    def __init__(self, stream: TextIO, quiet: bool = False) -> None:
         self._stream = stream
         self._quiet = quiet
         self._bar: Any = None
@@ -97,8 +97,7 @@ class SearchProgress(_Shown):
             self._say(f"{self._name(event)}: {event.kind}: {event.reason}")
         elif event.kind == "end":
             self.reason = event.reason
-        part = self._part(event) * self._epochs_of(event.rung)
-        self._move(self._title(event), self._done + part, self._total, self._note(event))
+        self._move(self._title(event), self._done + self._part(event), self._total, self._note(event))
 
     def _find_what_is_done(self) -> None:
         ledger = Ledger.open(self._card.ledger or self._folder / LEDGER_FILE, self._card.name)
@@ -122,9 +121,13 @@ class SearchProgress(_Shown):
             self._best = (score, ap)
 
     def _part(self, event: Event) -> float:
-        """How much of the evaluation under way is done, as far as its evaluator says."""
-        epoch, epochs = event.progress.get("epoch"), event.progress.get("epochs")
-        return min(float(epoch) / float(epochs), 1.0) if epoch and epochs else 0.0
+        """The epochs of the evaluation under way that are done, as far as its evaluator says."""
+        said = event.progress
+        if "epoch" not in said:
+            return 0.0
+        here = said["epoch"] + said.get("step", 0) / max(said.get("steps", 1), 1)
+        below = self._card.ladder[event.rung - 1].epochs if event.rung else 0
+        return float(min(max(here - below, 0.0), self._epochs_of(event.rung)))
 
     def _name(self, event: Event) -> str:
         who = f"trial {event.trial + 1}" if event.trial >= 0 else event.key

@@ -159,10 +159,10 @@ BAD_INPUT: dict[str, tuple[Callable[[Path], None], str, list[str]]] = {
         "profile published/lite_hrnet_18 --input 64x48",
         ["hrnas profile: argument --input: ", "divisible by 32: 64x48 is not, 64x64 is"],
     ),
-    "a data folder that is not there": (nothing, "search tiny --data pictures", ["pictures", "no folder"]),
+    "a data folder that is not there": (nothing, "search tiny --data {shop}/pictures", ["pictures", "no folder"]),
     "a data folder that is empty": (
         lambda folder: (folder / "pictures").mkdir(),
-        "search tiny --data pictures",
+        "search tiny --data {shop}/pictures",
         ["pictures", "person_keypoints_train2017.json"],
     ),
     "a data folder whose variable is not set": (
@@ -172,17 +172,17 @@ BAD_INPUT: dict[str, tuple[Callable[[Path], None], str, list[str]]] = {
     ),
     "annotations without keypoints": (
         pictures(nothing, keypoints=False),
-        "search tiny --data pictures",
+        "search tiny --data {shop}/pictures",
         ["person_keypoints_train2017.json", "keypoints"],
     ),
     "a picture that is missing": (
         pictures(lambda root: (root / "train2017" / "000000000002.jpg").unlink()),
-        "search tiny --data pictures",
+        "search tiny --data {shop}/pictures",
         ["000000000002.jpg"],
     ),
     "a picture that does not decode": (
         pictures(lambda root: (root / "train2017" / "000000000002.jpg").write_bytes(b"no picture")),
-        "search tiny --data pictures",
+        "search tiny --data {shop}/pictures",
         ["000000000002.jpg"],
     ),
     "a study of this name with another card": (
@@ -210,7 +210,7 @@ def test_every_mistake_is_answered_in_words(mistake: str, shop: Path, capsys: py
     make_it, command, expected = BAD_INPUT[mistake]
     make_it(shop)
     before = contents(shop)
-    assert main(command.split()) == 2
+    assert main(command.format(shop=shop).split()) == 2
     printed = capsys.readouterr()
     missing = [text for text in expected if text not in printed.err]
     assert not missing, f"{missing} not in:\n{printed.err}"
