@@ -528,7 +528,7 @@ def _connectable(address: str) -> sql.Engine:
 def _use_wal(connection: Any) -> None:
     """Let readers read while somebody writes; a file keeps this setting.
 
-    The change needs the file for itself, and SQLite does not wait for that when several workers open a new file at once.
+    The change needs the file for itself, and SQLite does not wait for that: several workers may open a new file.
     """
     until = time.monotonic() + 60
     while connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":

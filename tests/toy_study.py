@@ -1,12 +1,14 @@
 """A study that takes a second: a real space and a real ledger, an evaluator that only pretends to train.
 
-Run as a program it is what the kill test kills: `python toy_study.py FOLDER [seconds per step]`.
+Run as a program it is what the kill test kills: `python toy_study.py FOLDER [MOMENT TO DIE AT]`.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -15,6 +17,7 @@ from typing import Any
 
 from hrnas.cards.study import Rung, StudyCard
 from hrnas.cards.trainer import DrawnData, Recipe
+from hrnas.ledger import Ledger
 from hrnas.search.study import Event, Result, run_study
 from hrnas.space.architecture import Architecture
 from hrnas.space.search_space import SearchSpace, SpaceCard, space_from_card
@@ -120,7 +123,28 @@ def run_toy(
     )
 
 
+def die_at(moment: str) -> None:
+    """Kill the process group at a moment such as `after finish 2`: when the ledger's second `finish` has returned."""
+    when, name, count = moment.split()
+    calls = itertools.count(1)
+    method = getattr(Ledger, name)
+
+    def last_words(*arguments: Any, **more: Any) -> Any:
+        here = next(calls) == int(count)
+        if here and when == "before":
+            os.killpg(0, signal.SIGKILL)
+        value = method(*arguments, **more)
+        if here:
+            os.killpg(0, signal.SIGKILL)
+        return value
+
+    setattr(Ledger, name, last_words)
+
+
+KILLED = {"trials": 6, "driver": {"kind": "optuna", "sampler": "nsga2", "population": 3, "seed": 3}}
+
+
 if __name__ == "__main__":
-    pause = float(sys.argv[2]) if len(sys.argv) > 2 else 0.0
-    result = run_toy(Path(sys.argv[1]), toy_card(trials=6, driver={"kind": "optuna", "seed": 3}), ToyEvaluator(pause))
-    print(f"{result.done} of {result.total}")
+    if len(sys.argv) > 2:
+        die_at(sys.argv[2])
+    run_toy(Path(sys.argv[1]), toy_card(**KILLED), ToyEvaluator(pause=0.01))

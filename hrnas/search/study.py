@@ -180,6 +180,7 @@ class _Search:
         self.began = time.monotonic()
         self.proposals: list[Proposal] = []
         self.trials: list[Trial] = []
+        self.front = 0
         self.told: dict[int, Told] = {}
         self.failures: list[str] = []  # in a row, in this process
 
@@ -207,6 +208,7 @@ class _Search:
     def _look(self) -> None:
         self.proposals += self.ledger.proposals(start=len(self.proposals))
         self.trials = self.ledger.trials()
+        self.front = len(front(self.trials, self.card.goals, self.card.ladder[0].fidelity, rung=0))
 
     def _identity(self, key: str, rung: int) -> Identity:
         return Identity(key=key, fidelity=self.card.ladder[rung].fidelity, rung=rung, **asdict(self.conditions))
@@ -409,9 +411,8 @@ class _Search:
         )
 
     def _say(self, kind: Any, **more: Any) -> None:
-        size = len(front(self.trials, self.card.goals, self.card.ladder[0].fidelity, rung=0))
         seconds = time.monotonic() - self.began
-        self.on_event(Event(kind, self._finished(), self.card.trials, size, seconds, **more))
+        self.on_event(Event(kind, self._finished(), self.card.trials, self.front, seconds, **more))
 
 
 def _broken_limits(excess: Mapping[str, float]) -> list[str]:
