@@ -56,7 +56,7 @@ def predict_people(
 def _confidences(
     net: nn.Module, images: np.ndarray, recipe: Recipe, keypoint_set: KeypointSet, device: torch.device
 ) -> np.ndarray:
-    """(batch, keypoints, height / 4, width / 4), averaged with those of the mirrored images where the recipe says so."""
+    """(batch, keypoints, height / 4, width / 4), averaged with the mirrored images' where the recipe says so."""
 
     def look(pictures: np.ndarray) -> np.ndarray:
         with torch.autocast(device.type, torch.bfloat16, enabled=recipe.amp == "bf16"):

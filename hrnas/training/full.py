@@ -4,8 +4,8 @@ The folder that it leaves:
 
     architecture.yaml  recipe.yaml     what was trained, and how
     training.pt                        the last checkpoint: the same command goes on from it
-    weights.safetensors                the network to use (the moving average where the recipe has one), of the last epoch
-    best.safetensors                   the same of the epoch with the best AP
+    weights.safetensors                the network to use (the moving average where the recipe has one), of the last
+    epoch best.safetensors                   the same of the epoch with the best AP
     log.csv                            a line for each evaluation
     result.json                        the scores of the last epoch
 """

@@ -33,8 +33,8 @@ def open_pixels(people: People, recipe: Recipe) -> PixelSource:
 class ProxyTrainer:
     """Train architectures for the rungs of a ladder, and score them on the held-out people.
 
-    A rung goes on from the checkpoint of the rung below, with a warm-up and a cosine of its own; a broken attempt goes on from
-    the last checkpoint it wrote.
+    A rung goes on from the checkpoint of the rung below, with a warm-up and a cosine of its own; a broken attempt
+    goes on from the last checkpoint it wrote.
     """
 
     def __init__(self, recipe: Recipe, ladder: Sequence[Rung], device: torch.device | str = "cpu") -> None:
