@@ -13,11 +13,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from plotly.offline import get_plotlyjs
 
 from hrnas import pareto
 from hrnas.ledger import Evaluation, Identity, Ledger, Proposal, StudyRecord, Trial
 from hrnas.reading import UserError
+from hrnas.report import figures
 from hrnas.report.facts import (
     StudyFacts,
     format_front,
@@ -371,6 +374,24 @@ def test_seconds_in_words(seconds: float | None, text: str) -> None:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
+# figures
+
+
+@given(st.floats(1e3, 1e10), st.floats(1.0, 1e4))
+def test_an_axis_of_costs_has_some_round_numbers(low: float, ratio: float) -> None:
+    places, names = figures._ticks([low, low * ratio])
+    assert 2 <= len(places) <= 14 and places == sorted(places)
+    assert all(low * 0.93 * 0.999 <= place <= low * ratio * 1.07 * 1.001 for place in places)
+    assert len(set(names)) == len(names)
+
+
+def test_names_keep_clear_of_each_other_and_of_the_edge() -> None:
+    places = figures._text_places([(0.5, 0.5, "one_network"), (0.5, 0.53, "another"), (0.99, 0.5, "at_the_edge")], [])
+    assert places[0] != places[1]
+    assert places[2].endswith("left")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
 # the page
 
 
@@ -399,13 +420,13 @@ def test_the_page_holds_what_the_ledger_holds(tmp_path: Path) -> None:
         assert text in page, text
     assert "Not yet checked" in page and "MACs above 600M" in page and "--trainer</span> <span>proxy_small" in page
     assert "trainer: proxy_small" in page and "batch_size: 16" in page  # the card and its recipe, as YAML
-    figures = json.loads(re.findall(r'id="figures">(.*?)</script>', page, re.S)[0])["figures"]
-    assert set(figures) == {
+    drawings = json.loads(re.findall(r'id="figures">(.*?)</script>', page, re.S)[0])["figures"]
+    assert set(drawings) == {
         "history",
         "progress",
         *(f"front-0-{m}-{c}" for m in ("score", "ap") for c in ("macs", "params")),
     }
-    drawn = sum(len(trace["customdata"]) for trace in figures["front-0-score-macs"]["data"] if "customdata" in trace)
+    drawn = sum(len(trace["customdata"]) for trace in drawings["front-0-score-macs"]["data"] if "customdata" in trace)
     assert drawn == 38  # all but the one that failed and the one that runs
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from html import escape
+from itertools import pairwise
 
 import plotly.graph_objects as go
 
@@ -163,7 +164,12 @@ def _lay_out(figure: go.Figure, x: str, y: str, name: str) -> None:
         font={"family": FONT, "size": 13, "color": SHADES["ink"]},
         showlegend=False,
         hovermode="closest",
-        hoverlabel={"align": "left", "bgcolor": "#ffffff", "bordercolor": SHADES["muted"], "font": {"size": 12}},
+        hoverlabel={
+            "align": "left",
+            "bgcolor": "#ffffff",
+            "bordercolor": SHADES["muted"],
+            "font": {"size": 12, "color": SHADES["ink"]},
+        },
         modebar={"bgcolor": "rgba(0,0,0,0)", "color": SHADES["muted"], "activecolor": SHADES["searched"]},
     )
     axis = {
@@ -204,12 +210,16 @@ def _span(values: Sequence[float]) -> list[float]:
 def _ticks(values: Sequence[float]) -> tuple[list[float], list[str]]:
     """Round numbers around some costs, at least three inside: 100M, 200M, 500M on wide axes, finer ones on narrow."""
     low, high = min(values) * 0.93, max(values) * 1.07
-    powers = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1)
-    for digits in ((1,), (1, 2, 5), (1, 1.5, 2, 3, 5, 7), tuple(d / 10 for d in range(10, 100))):
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    places: list[float] = []
+    for digits in ((1,), (1, 2, 5), (1, 1.5, 2, 3, 5, 7), (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9)):
         places = [digit * 10.0**power for power in powers for digit in digits if low <= digit * 10.0**power <= high]
         if len(places) >= 3:
             break
-    places = places[:: math.ceil(len(places) / 8)]
+    else:  # so narrow that the axis is as good as linear
+        unit = 10.0 ** math.floor(math.log10(high - low))
+        step = next(step for step in (unit / 5, unit / 2, unit, 2 * unit, 5 * unit) if (high - low) / step <= 6)
+        places = [number * step for number in range(math.ceil(low / step), math.floor(high / step) + 1)]
     return places, [format_cost(place) for place in places]
 
 
@@ -218,14 +228,26 @@ def _name_places(
 ) -> dict[str, str]:
     """By key: where the name of each published point stands."""
 
-    def share(point: Point) -> tuple[float, float]:
-        right, high = math.log10(point.costs[cost]), _value(point, measure) or 0.0
-        return (right - across[0]) / (across[1] - across[0]), (high - up[0]) / (up[1] - up[0])
+    def share(price: float, value: float) -> tuple[float, float]:
+        return (math.log10(price) - across[0]) / (across[1] - across[0]), (value - up[0]) / (up[1] - up[0])
 
-    drawn = [point for point in points if cost in point.costs and _value(point, measure) is not None]
-    named = [point for point in drawn if point.origin == "published"]
-    places = _text_places([(*share(point), point.title) for point in named], [share(point) for point in drawn])
-    return {point.key: "top center" for point in points} | {p.key: at for p, at in zip(named, places, strict=True)}
+    drawn = [
+        (point, value) for point in points if cost in point.costs and (value := _value(point, measure)) is not None
+    ]
+    steps = staircase(points, measure, cost)
+    marks = [
+        share(point.costs[cost], at)
+        for point, value in drawn
+        for edge in _edges(point, measure)  # the whiskers' ends, and halfway there
+        for at in (edge, (edge + value) / 2)
+    ]
+    for (price, value), (next_price, _) in pairwise(steps):  # the dotted line, in twelve dots
+        marks += [share(price * (next_price / price) ** (dot / 12), value) for dot in range(12)]
+    named = [(point, *share(point.costs[cost], value)) for point, value in drawn if point.origin == "published"]
+    places = _text_places([(right, high, point.title) for point, right, high in named], marks)
+    return {point.key: "top center" for point in points} | {
+        p.key: at for (p, *_), at in zip(named, places, strict=True)
+    }
 
 
 # where a name may stand: left of the point, across it or right (-1, 0, 1), and above it, level or below (1, 0, -1)
@@ -239,7 +261,7 @@ _SIDES = {
     "bottom right": (1, -1),
     "bottom left": (-1, -1),
 }
-_LETTER, _LINE, _GAP = (0.021, 0.055, 0.017)  # of a name, as shares of the figure's width, height and both
+_LETTER, _LINE, _GAP = (0.016, 0.055, 0.017)  # of a name, as shares of the figure's width, height and both
 
 
 def _text_places(named: Sequence[tuple[float, float, str]], points: Sequence[tuple[float, float]]) -> list[str]:
@@ -308,7 +330,8 @@ def _hover(point: Point) -> str:
     lines.append(f"score {point.score:.3f}{_brackets(point.score_interval)}")
     lines.append("AP not measured" if point.ap is None else f"AP {point.ap:.3f}{_brackets(point.ap_interval)}")
     lines.append(", ".join(f"{format_cost(point.costs[c])} {COSTS[c]}" for c in ("params", "macs") if c in point.costs))
-    lines.append(f"trained {format_seconds(point.seconds)}, proposed by: {escape(point.origin)}")
+    source = "published" if point.origin == "published" else f"proposed by the {escape(point.origin)}"
+    lines.append(f"{source}, trained {format_seconds(point.seconds)}")
     if point.on_front:
         lines.append(
             "on the front" + (f", within noise of {len(point.within_noise)} more" if point.within_noise else "")
