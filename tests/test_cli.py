@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from workshop import CARDS, write_cards, write_coco
 
 from hrnas.cards.study import load_study
 from hrnas.cards.trainer import load_recipe
 from hrnas.cli import WORDS, front_page, main, word_parser
 from hrnas.doctor import examine
-from tests.workshop import CARDS, write_cards, write_coco
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
