@@ -48,8 +48,8 @@ class Fusion(nn.Module):
     Args:
         outputs: how many of the branches have an output, the finest first.
         double_add: branch 0 counts twice, and once it is fused the coarser branches hear its sum (before the ReLU)
-            instead of it. So does the code of Lite-HRNet, by adding in place, and its weights need it. That computes each
-            path from branch 0 twice; here once.
+            instead of it. So does the code of Lite-HRNet, by adding in place, and its weights need it. It computes each
+            path from branch 0 twice, this class once.
     """
 
     def __init__(self, widths: tuple[int, ...], outputs: int, convolution: Callable[..., nn.Module], double_add: bool):

@@ -178,14 +178,18 @@ class Figures(Options):
         return None if self.params is None else float(self.params[:-1]) * 1e6
 
     @property
-    def compute_in_scale(self) -> float | None:
-        """The printed compute in the unit of a profile: M (2^20) for `lite_scale`, G for the other scales."""
-        if self.compute is None:
-            return None
-        value, letter = float(self.compute[:-1]), self.compute[-1]
+    def compute_unit(self) -> float:
+        """A profile's value times this is in the printed unit; profiles have `lite_scale` in M, the others in G."""
+        letter = "" if self.compute is None else self.compute[-1]
+        thousand = 1000 if self.scale == "all_ops" else 1024
         if self.scale == "lite_scale":
-            return value if letter == "M" else value * 1024
-        return value if letter == "G" else value / (1000 if self.scale == "all_ops" else 1024)
+            return 1 / thousand if letter == "G" else 1
+        return thousand if letter == "M" else 1
+
+    @property
+    def compute_in_scale(self) -> float | None:
+        """The printed compute in the unit of a profile."""
+        return None if self.compute is None else float(self.compute[:-1]) / self.compute_unit
 
 
 class PublishedPoint(Options):

@@ -1,0 +1,48 @@
+"""Write `cost.json` and `parameter_names.json` again: `make golden`, only on purpose."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hrnas.nets.cost import cost_as_json, measure_cost
+from hrnas.nets.pose_net import PoseNet
+from hrnas.space.published import load_point, published_names
+
+HERE = Path(__file__).parent
+SETTINGS = {"coco 256x192": (17, (256, 192)), "coco 384x288": (17, (384, 288)), "mpii 256x256": (16, (256, 256))}
+
+
+def costs() -> dict[str, Any]:
+    """The cost of every published point at the papers' inputs."""
+    return {
+        name: {
+            setting: cost_as_json(measure_cost(load_point(name).architecture, keypoints, size))
+            for setting, (keypoints, size) in SETTINGS.items()
+        }
+        for name in published_names()
+    }
+
+
+def parameter_names() -> dict[str, Any]:
+    """The names with every number made `#`, once each, and a digest of each network's names and shapes in order."""
+    patterns: set[str] = set()
+    digests = {}
+    for name in published_names():
+        with torch.device("meta"):
+            state = PoseNet(load_point(name).architecture, keypoints=17).state_dict()
+        lines = [f"{key} {tuple(value.shape)}" for key, value in state.items()]
+        patterns |= {re.sub(r"\b\d+", "#", key) for key in state}
+        digests[name] = {"count": len(lines), "sha256": hashlib.sha256("\n".join(lines).encode()).hexdigest()}
+    return {"networks": digests, "names": sorted(patterns)}
+
+
+if __name__ == "__main__":
+    for file, content in {"cost.json": costs(), "parameter_names.json": parameter_names()}.items():
+        (HERE / file).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        print(f"wrote {HERE / file}")
