@@ -13,6 +13,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from hrnas.ledger import FIDELITIES, Evaluation, Ledger, Proposal, StudyRecord, Trial
 from hrnas.pareto import history, non_dominated, oriented, oriented_reference, reference_point
 from hrnas.report.claims import caveats, summary
@@ -332,19 +334,24 @@ def hypervolume_history(
     order = sorted(found, key=lambda pair: (pair[1].finished or 0.0, pair[1].id))
     values = oriented(order, goals)
     volumes = history(values, oriented_reference(goals, reference)) if order else []
-    return tuple(
-        HypervolumeStep(
-            finished=finished,
-            number=trial.number,
-            key=trial.key,
-            name=trial.title or f"trial {trial.number}",
-            origin=trial.origin,
-            score=float(evaluation.scores["score"]),
-            hypervolume=volume,
-            front=int(non_dominated(values[:finished]).sum()),
+    steps = []
+    best = values[:0]
+    for finished, ((trial, evaluation), volume) in enumerate(zip(order, volumes, strict=True), start=1):
+        together = np.vstack([best, values[finished - 1 : finished]])
+        best = together[non_dominated(together)]
+        steps.append(
+            HypervolumeStep(
+                finished=finished,
+                number=trial.number,
+                key=trial.key,
+                name=trial.title or f"trial {trial.number}",
+                origin=trial.origin,
+                score=float(evaluation.scores["score"]),
+                hypervolume=volume,
+                front=len(best),
+            )
         )
-        for finished, ((trial, evaluation), volume) in enumerate(zip(order, volumes, strict=True), start=1)
-    )
+    return tuple(steps)
 
 
 def staircase(points: Sequence[Point], measure: str, cost: str) -> tuple[tuple[float, float], ...]:
@@ -514,8 +521,12 @@ def format_front(facts: StudyFacts) -> str:
     return "\n".join([title, *table, *notes])
 
 
-def front_document(facts: StudyFacts) -> dict[str, Any]:
-    """The front as one JSON document: counts are integers, scores 0..1, times seconds."""
+def front_document(facts: StudyFacts, study: str | None = None) -> dict[str, Any]:
+    """The front as one JSON document: counts are integers, scores 0..1, times seconds.
+
+    Args:
+        study: how the command line finds the study, for the retrain commands; by default the study's name.
+    """
     section = facts.main
     return {
         "study": facts.name,
@@ -529,7 +540,7 @@ def front_document(facts: StudyFacts) -> dict[str, Any]:
             row._asdict()
             | {"score_interval": _pair(row.score_interval), "ap_interval": _pair(row.ap_interval)}
             | {"within_noise": list(row.within_noise)}
-            for row in front_table(facts)
+            for row in front_table(facts, study)
         ],
     }
 
