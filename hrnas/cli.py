@@ -105,19 +105,12 @@ def search(said: Namespace) -> int:
     card = card.with_changes(name=said.name, trials=said.trials, driver=driver)
     runs = runs_folder(said.runs)
     with SearchProgress(card, runs / card.name, sys.stderr, quiet=said.quiet) as progress:
-        try:
-            folder = launch(card, runs, said.data, progress)
-        except UserError as error:
-            if not progress.reason:  # nothing was searched
-                raise
-            folder, shortfall = runs / card.name, str(error)
-        else:
-            shortfall = ""
+        folder, result = launch(card, runs, said.data, progress)
     print(_front_of(folder)[0])
     print(f"\nreport: {write_report(folder)}")
-    if shortfall:
-        print(shortfall, file=sys.stderr)
-    return 1 if shortfall else 0
+    if not result.complete:
+        print(f"{card.name}: {result.done} of {result.total} trials finished: {result.reason}", file=sys.stderr)
+    return 0 if result.complete else 1
 
 
 def front(said: Namespace) -> int:

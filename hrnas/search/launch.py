@@ -1,4 +1,4 @@
-"""Run a study from its card: card -> space, recipe, data, evaluators -> trials -> report."""
+"""Run a study from its card: card -> space, recipe, data, evaluators -> trials."""
 
 from __future__ import annotations
 
@@ -13,35 +13,32 @@ from typing import Any
 
 from hrnas.cards.study import COSTS, StudyCard
 from hrnas.cards.trainer import Recipe, load_recipe
-from hrnas.reading import UserError
-from hrnas.search.study import Event, run_study
+from hrnas.search.study import Event, Result, run_study
 from hrnas.space.architecture import Architecture
 from hrnas.space.search_space import load_space
 
 
-def launch(card: StudyCard, runs: Path, data: Path | None, on_event: Callable[[Event], None]) -> Path:
-    """Run a study, or go on with it, and write its report.
+def launch(card: StudyCard, runs: Path, data: Path | None, on_event: Callable[[Event], None]) -> tuple[Path, Result]:
+    """Run a study, or go on with it.
 
     Args:
         runs: where run folders lie; this study's is `runs/<name>`.
         data: a folder of pictures in COCO's layout to use instead of the card's.
 
     Returns:
-        The run folder.
+        The run folder, and how the search ended.
 
     Raises:
-        UserError: a card, the data or the folder is not as it must be; or the search ended before its number of trials.
+        UserError: a card, the data or the folder is not as it must be; then nothing was written.
     """
     from hrnas.nets.cost import measure_cost
-    from hrnas.report.page import write_report
     from hrnas.training.loop import pick_device
     from hrnas.training.proxy import ProxyTrainer
 
     card = card.at(data)
     space, recipe = load_space(card.space), study_recipe(card)
-    trainer = ProxyTrainer(
-        recipe, card.ladder, pick_device()
-    )  # reads the data: a mistake there leaves no folder behind
+    # reads the data before anything is written: a mistake there leaves no folder behind
+    trainer = ProxyTrainer(recipe, card.ladder, pick_device())
 
     def count_cost(architecture: Architecture) -> dict[str, float]:
         cost = asdict(measure_cost(architecture, trainer.keypoints, recipe.input))
@@ -58,10 +55,7 @@ def launch(card: StudyCard, runs: Path, data: Path | None, on_event: Callable[[E
         recipe=recipe,
         environment=describe_environment(),
     )
-    write_report(folder)
-    if not result.complete:
-        raise UserError(f"{card.name}: {result.done} of {result.total} trials finished, then: {result.reason}")
-    return folder
+    return folder, result
 
 
 def study_recipe(card: StudyCard) -> Recipe:
@@ -82,9 +76,16 @@ def describe_environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "cores": os.cpu_count(),
+        "threads": _threads(),
         "packages": versions,
         "commit": _commit(),
     }
+
+
+def _threads() -> int:
+    import torch
+
+    return torch.get_num_threads()
 
 
 def _commit() -> str:
