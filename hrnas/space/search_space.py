@@ -393,11 +393,9 @@ def _as_list(value: Any) -> list[Any]:
 
 def _read(tree: Any, place: Place) -> Any:
     for part in place:
-        if (isinstance(tree, dict) and part in tree) or (
-            isinstance(tree, list) and isinstance(part, int) and -len(tree) <= part < len(tree)
-        ):
+        try:
             tree = tree[part]
-        else:
+        except (KeyError, IndexError, TypeError):
             return _ABSENT
     return tree
 
