@@ -23,6 +23,7 @@ REQUIRED = {  # distribution -> module
     "pandas": "pandas",
     "pyyaml": "yaml",
     "pydantic": "pydantic",
+    "typing-extensions": "typing_extensions",
     "optuna": "optuna",
     "sqlalchemy": "sqlalchemy",
     "plotly": "plotly",

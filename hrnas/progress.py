@@ -77,7 +77,6 @@ class SearchProgress(_Shown):
         self._done = 0.0  # epochs of finished evaluations
         self._found_done = 0.0  # those of them that an earlier run of the same command left
         self._best: tuple[float, float | None] | None = None  # score, AP
-        self.reason = ""  # why the search ended before the card's number of trials
 
     def __enter__(self) -> SearchProgress:
         return self
@@ -95,8 +94,6 @@ class SearchProgress(_Shown):
                 self._say(f"{self._name(event)}: {self._scores(event.score, event.ap)}; {self._standing(event)}")
         elif event.kind in ("failed", "broken"):
             self._say(f"{self._name(event)}: {event.kind}: {event.reason}")
-        elif event.kind == "end":
-            self.reason = event.reason
         self._move(self._title(event), self._done + self._part(event), self._total, self._note(event))
 
     def _find_what_is_done(self) -> None:

@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 from workshop import CARDS, write_cards, write_coco
 
+import hrnas
 from hrnas.cards.study import load_study
 from hrnas.cards.trainer import load_recipe
 from hrnas.cli import WORDS, front_page, main, word_parser
 from hrnas.doctor import examine
+from hrnas.nets.cost import measure_cost
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
@@ -61,10 +63,12 @@ def network(old: str, new: str) -> Callable[[Path], None]:
     return write
 
 
-def pictures(spoil: Callable[[Path], None], keypoints: bool = True) -> Callable[[Path], None]:
+def pictures(spoil: Callable[[Path], None], keypoints: bool = True, cache: bool = False) -> Callable[[Path], None]:
     """A data set in the folder `pictures` with something wrong in it."""
 
     def write(folder: Path) -> None:
+        if cache:
+            edit(TRAINER, "batch_size: 8", "batch_size: 8\ncache: true")(folder)
         write_coco(folder / "pictures", keypoints=keypoints)
         spoil(folder / "pictures")
 
@@ -144,10 +148,10 @@ BAD_INPUT: dict[str, tuple[Callable[[Path], None], str, list[str]]] = {
         "profile net.yaml",
         ["net.yaml: ", "15", "width"],
     ),
-    "an impossible choice in a space": (
-        edit(SPACE, "stages[*].blocks: {from: 1, to: 2}", "widths[0]: [15, 16]"),
+    "a space around an impossible network": (
+        edit(SPACE, "widths: [16, 32, 64]", "widths: [15, 30, 60]"),
         "search tiny",
-        [f"{SPACE}: ", "widths[0]", "15"],
+        [f"{SPACE}: base: ", "15", "width"],
     ),
     "an input that is not divisible by 32": (
         edit(TRAINER, "input: 64x64", "input: 64x48"),
@@ -181,7 +185,7 @@ BAD_INPUT: dict[str, tuple[Callable[[Path], None], str, list[str]]] = {
         ["000000000002.jpg"],
     ),
     "a picture that does not decode": (
-        pictures(lambda root: (root / "train2017" / "000000000002.jpg").write_bytes(b"no picture")),
+        pictures(lambda root: (root / "train2017" / "000000000002.jpg").write_bytes(b"no picture"), cache=True),
         "search tiny --data {shop}/pictures",
         ["000000000002.jpg"],
     ),
@@ -218,6 +222,25 @@ def test_every_mistake_is_answered_in_words(mistake: str, shop: Path, capsys: py
     assert contents(shop) == before, "something was half-written"
 
 
+def test_a_study_with_a_broken_picture_goes_on_when_it_is_mended(shop: Path, capsys: pytest.CaptureFixture[str]):
+    """Pictures are opened when they are needed, so a study may have begun; what it began is given back, not failed."""
+    edit(TRAINER, "batch_size: 8", "batch_size: 4")(shop)
+    write_coco(shop / "pictures")
+    broken = shop / "pictures" / "train2017" / "000000000002.jpg"
+    whole = broken.read_bytes()
+    broken.write_bytes(b"no picture")
+    command = f"search tiny --quiet --data {shop}/pictures".split()
+    assert main(command) == 2
+    said = capsys.readouterr().err
+    assert str(broken) in said and "Traceback" not in said
+    if (shop / "runs" / "tiny").exists():
+        ledger = hrnas.open("tiny")
+        assert ledger.evaluations() == []
+        ledger.close()
+    broken.write_bytes(whole)
+    assert main(command) == 0
+
+
 @pytest.mark.parametrize("text", ["1e-3", "0.001"])
 def test_a_number_may_be_written_either_way(text: str, shop: Path):
     edit(TRAINER, "rate: 1e-3", f"rate: {text}")(shop)
@@ -236,9 +259,10 @@ def section(word: str) -> str:
 
 
 def rows(text: str, head: str) -> dict[str, str]:
-    """The rows of the table whose first column is called `head`."""
+    """The rows of the table whose first column is called `head`; several names may share a row."""
     found = re.search(rf"^\| {head} \| \|\n\|---\|---\|\n((?:\|.*\n?)*)", text, flags=re.MULTILINE)
-    return dict(re.findall(r"^\| `(.+?)` \| (.*) \|$", found[1], flags=re.MULTILINE)) if found else {}
+    lines = re.findall(r"^\| (`.+`) \| (.*) \|$", found[1], flags=re.MULTILINE) if found else []
+    return {name: told for names, told in lines for name in re.findall(r"`(.+?)`", names)}
 
 
 def fields(document: Any, path: str = "") -> set[str]:
@@ -338,3 +362,92 @@ def test_the_doctor_sees_what_is_missing(shop: Path, monkeypatch: pytest.MonkeyP
     assert data["val2017"].state == "note" and "person_keypoints_val2017.json" in data["val2017"].advice
     monkeypatch.setattr("hrnas.doctor.REQUIRED", {"no-such-package": "no_such_package"})
     assert any(finding.state == "mend" and "no-such-package" in finding.advice for finding in examine())
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# a whole study, in seconds
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the tiny study was run to its end."""
+    folder = tmp_path_factory.mktemp("searched")
+    write_cards(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert main(["search", "tiny", "--quiet"]) == 0
+    return folder
+
+
+def test_a_search_leaves_the_files_of_the_page(searched: Path):
+    left = {path.name for path in (searched / "runs" / "tiny").iterdir()}
+    told = {name.split("/")[0] for name in rows_of_files("search")}
+    assert told - {"optuna.journal"} <= left, "the random driver needs no mirror"
+    assert (searched / "runs" / "tiny" / "report.html").stat().st_size > 10_000
+
+
+def rows_of_files(word: str) -> list[str]:
+    """The files that docs/cli.md says a word writes."""
+    return list(rows(section(word), "file"))
+
+
+def test_the_front_tells_the_fields_of_the_page(
+    searched: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(searched)
+    document = say(capsys, "front tiny --json")
+    assert fields(document) == set(rows(section("front"), "field"))
+    assert document["finished"] == document["wanted"] == 2
+    for member in document["front"]:
+        assert 0 <= member["score"] <= 1 and isinstance(member["params"], int)
+        assert member["key"] in say(capsys, "front tiny")
+        counted = say(capsys, f"profile tiny#{member['key'][:6]} --input 64x64 --json")
+        assert (counted["params"], counted["macs"]) == (member["params"], member["macs"])
+
+
+def test_a_finished_study_is_not_searched_again(
+    searched: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(searched)
+    ledger = hrnas.open("tiny")
+    version = ledger.version()
+    printed = say(capsys, "search tiny")
+    assert "report: runs/tiny/report.html" in printed
+    assert ledger.version() == version
+    ledger.close()
+
+
+def test_the_report_is_written_again(
+    searched: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(searched.parent)
+    page = searched / "runs" / "tiny" / "report.html"
+    page.unlink()
+    assert say(capsys, f"report tiny --runs {searched}/runs").strip() == str(page)
+    assert page.is_file()
+
+
+def test_the_python_face_does_what_the_words_do(searched: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(searched)
+    ledger = hrnas.open("tiny")
+    trials = ledger.trials()
+    ledger.close()
+    architecture = hrnas.load(f"tiny#{trials[0].key}")
+    assert architecture.key == trials[0].key
+    net = hrnas.build(architecture, keypoints=5)
+    assert sum(p.numel() for p in net.parameters()) == measure_cost(architecture, keypoints=5).params
+    assert hrnas.load("published/lite_hrnet_18") == hrnas.load("lite_hrnet_18")
+
+
+def test_a_found_network_is_trained_and_the_same_command_finds_it_done(
+    searched: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(searched)
+    key = say(capsys, "front tiny --json")["front"][0]["key"]
+    result = say(capsys, f"train tiny#{key} --trainer tiny --out trained --quiet --json")
+    assert fields(result) | {"ap_l", "ar_l"} == set(rows(section("train"), "field")), "nobody there is large"
+    assert set(rows_of_files("train")) == {path.name for path in (searched / "trained").iterdir()}
+    assert say(capsys, f"train tiny#{key} --trainer tiny --out trained --quiet --json") == result
+    before = contents(searched / "trained")
+    assert main(["train", "lite_hrnet_18", "--trainer", "tiny", "--out", "trained", "--quiet"]) == 2
+    assert "--out" in capsys.readouterr().err and contents(searched / "trained") == before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shutil
@@ -166,12 +167,21 @@ def test_every_required_package_is_held_to_a_version():
     assert set(REQUIRED) <= held
 
 
-def test_the_core_needs_no_extra():
-    """No file of hrnas imports, at its top, what only an extra installs."""
-    modules = "|".join(module for extra, module in EXTRAS.items())
+def test_every_import_is_of_a_declared_package():
+    """What hrnas imports is its own, Python's, or required; nothing is there only because another package brings it."""
+    known = {"hrnas", *sys.stdlib_module_names, *REQUIRED.values()}
     wrong = [
-        str(path.relative_to(ROOT))
-        for path in (ROOT / "hrnas").rglob("*.py")
-        if re.search(rf"^(?:import|from) (?:{modules})\b", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+        f"{path.relative_to(ROOT)}:{node.lineno}: {module}"
+        for path in sorted((ROOT / "hrnas").rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for module in imported_by(node)
+        if module not in known
     ]
-    assert not wrong
+    assert not wrong, "\n".join(wrong)
+
+
+def imported_by(node: ast.AST) -> set[str]:
+    """The top names of the modules that a statement imports."""
+    if isinstance(node, ast.Import):
+        return {alias.name.split(".")[0] for alias in node.names}
+    return {node.module.split(".")[0]} if isinstance(node, ast.ImportFrom) and node.module else set()

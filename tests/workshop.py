@@ -57,7 +57,7 @@ def write_cards(folder: Path) -> None:
         (folder / name).write_text(text, encoding="utf-8")
 
 
-def write_coco(root: Path, pictures: int = 4, keypoints: bool = True) -> None:
+def write_coco(root: Path, pictures: int = 16, keypoints: bool = True) -> None:
     """Make a data set in COCO's layout: noise with one person in each picture."""
     rng = np.random.default_rng(0)
     for split in ("train2017", "val2017"):
