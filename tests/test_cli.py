@@ -209,6 +209,9 @@ BAD_INPUT: dict[str, tuple[Callable[[Path], None], str, list[str]]] = {
 }
 
 
+OPENED_LATE = "a picture that does not decode"  # found when the study has begun: see the next test
+
+
 @pytest.mark.parametrize("mistake", BAD_INPUT)
 def test_every_mistake_is_answered_in_words(mistake: str, shop: Path, capsys: pytest.CaptureFixture[str]):
     make_it, command, expected = BAD_INPUT[mistake]
@@ -219,7 +222,10 @@ def test_every_mistake_is_answered_in_words(mistake: str, shop: Path, capsys: py
     missing = [text for text in expected if text not in printed.err]
     assert not missing, f"{missing} not in:\n{printed.err}"
     assert "Traceback" not in printed.err and printed.out == ""
-    assert contents(shop) == before, "something was half-written"
+    left = {
+        name: text for name, text in contents(shop).items() if mistake != OPENED_LATE or not name.startswith("runs/")
+    }
+    assert left == before, "something was half-written"
 
 
 def test_a_study_with_a_broken_picture_goes_on_when_it_is_mended(shop: Path, capsys: pytest.CaptureFixture[str]):

@@ -120,7 +120,7 @@ def _read_log(path: Path, epoch: int) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     with path.open(encoding="utf-8", newline="") as file:
-        lines = [{name: float(value) for name, value in line.items()} for line in csv.DictReader(file)]
+        lines = [{name: float(value) for name, value in line.items() if value} for line in csv.DictReader(file)]
     return [line for line in lines if line["epoch"] <= epoch]
 
 
