@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -218,6 +219,7 @@ class Ledger:
         self._address = address
         self._name = study
         self._id: int | None = None
+        weakref.finalize(self, engine.dispose)
 
     @classmethod
     def open(cls, address: Path | str, study: str | None = None, create: bool = False) -> Ledger:
@@ -513,7 +515,8 @@ def _connectable(address: str) -> sql.Engine:
         connection.isolation_level = None  # transactions begin where `_begin` says, not where the driver guesses
         connection.execute("PRAGMA busy_timeout = 60000")  # milliseconds
         _use_wal(connection)
-        connection.execute("PRAGMA synchronous = FULL")
+        # a dead process loses nothing; a power cut may lose the last moments, and what was measured then is done again
+        connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA foreign_keys = ON")
 
     @sql.event.listens_for(engine, "begin")

@@ -15,10 +15,12 @@ import pytest
 from toy_study import ToyEvaluator, run_toy, toy_card, toy_cost, toy_recipe, toy_space
 
 from hrnas.ledger import Ledger
+from hrnas.pareto import front
 from hrnas.reading import UserError, read_yaml
 from hrnas.search import study as study_module
 from hrnas.search.drivers import Ask
 from hrnas.search.ladder import next_promotion, rank_trials
+from hrnas.search.repeat import repeat_trial
 from hrnas.search.study import Event
 from hrnas.search.worker import is_alive, this_owner
 
@@ -86,14 +88,10 @@ def test_costs_are_counted_once_for_each_architecture(tmp_path: Path) -> None:
     assert len(counted) == len(set(counted))
 
 
-@pytest.mark.parametrize("driver", [{"kind": "random", "seed": 5}, NSGA, TPE], ids=["random", "nsga2", "tpe"])
-def test_the_same_card_gives_the_same_trials(tmp_path: Path, driver: dict[str, Any]) -> None:
-    card = toy_card(trials=15, driver=driver, limits={"macs": 600_000})
-    run_toy(tmp_path / "one", card)
-    run_toy(tmp_path / "two", card)
+def test_the_same_card_gives_the_same_trials_and_another_seed_others(tmp_path: Path) -> None:
+    for name, seed in (("one", 1), ("two", 1), ("three", 2)):
+        run_toy(tmp_path / name, toy_card(driver={**TPE, "seed": seed}))
     assert history_of(tmp_path / "one") == history_of(tmp_path / "two")
-    other = toy_card(trials=15, driver={**driver, "seed": 9}, limits={"macs": 600_000})
-    run_toy(tmp_path / "three", other)
     assert history_of(tmp_path / "one") != history_of(tmp_path / "three")
 
 
@@ -101,12 +99,16 @@ class Interrupted(BaseException):
     """What Ctrl-C is."""
 
 
-@pytest.mark.parametrize("ladder", [[{"epochs": 1}], [{"epochs": 1}, {"epochs": 3}]], ids=["one rung", "two rungs"])
-@pytest.mark.parametrize("driver", [{"kind": "random", "seed": 5}, NSGA, TPE], ids=["random", "nsga2", "tpe"])
+@pytest.mark.parametrize(
+    ("driver", "epochs"),
+    [({"kind": "random", "seed": 5}, [1]), (NSGA, [1, 3]), (TPE, [1])],
+    ids=["random", "nsga2 on two rungs", "tpe"],
+)
 def test_interrupted_and_resumed_is_as_if_nothing_had_happened(
-    tmp_path: Path, driver: dict[str, Any], ladder: list[dict[str, int]]
+    tmp_path: Path, driver: dict[str, Any], epochs: list[int]
 ) -> None:
-    card = toy_card(trials=15, driver=driver, ladder=ladder, limits={"macs": 600_000})
+    ladder = [{"epochs": count} for count in epochs]
+    card = toy_card(trials=15, driver=driver, ladder=ladder, limits={"macs": 350_000})
     run_toy(tmp_path / "whole", card)
     for stop in (1, 2, 7):
         calls = iter(range(stop))
@@ -287,6 +289,26 @@ def test_a_driver_hears_the_highest_rung(tmp_path: Path, monkeypatch: pytest.Mon
     for trial in climbed:
         assert trial.final is not None and trial.final.identity.rung == 1
         assert heard[trial.number][-1] == trial.final.scores["score"]
+
+
+def test_a_trial_is_repeated_with_other_seeds_and_the_front_keeps_the_studys_own(tmp_path: Path) -> None:
+    card = toy_card(trials=6, ladder=[{"epochs": 1}, {"epochs": 2}])
+    run_toy(tmp_path, card)
+    before = ledger_of(tmp_path).trials()
+    trial = next(t for t in before if len(t.evaluations) == 2)
+    evaluator = ToyEvaluator()
+    own, *others = repeat_trial(card, tmp_path, trial.key, [7, 8, 7], {"proxy": evaluator}, toy_recipe())
+    assert own == trial.final and [e.identity.seed for e in others] == [7, 8]
+    assert evaluator.calls == [(trial.key, 1, 7), (trial.key, 2, 7), (trial.key, 1, 8), (trial.key, 2, 8)]
+    assert len({e.scores["score"] for e in [own, *others]}) == 3
+    assert ledger_of(tmp_path).trials()[trial.number].final == own
+    assert [t.number for t in front(before, card.goals)] == [
+        t.number for t in front(ledger_of(tmp_path).trials(), card.goals)
+    ]
+    evaluator.calls.clear()
+    assert run_toy(tmp_path, card, evaluator).complete and evaluator.calls == [], "the search takes no notice"
+    with pytest.raises(UserError, match="has no trial 123"):
+        repeat_trial(card, tmp_path, "123", [7], {"proxy": evaluator}, toy_recipe())
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -83,7 +83,7 @@ class ToyEvaluator:
         self.calls.append((architecture.key, rung.epochs, seed))
         self.hook(architecture.key, rung.epochs)
         folder.mkdir(parents=True, exist_ok=True)
-        checkpoint = folder / "step"
+        checkpoint = folder / f"step-seed{seed}"
         done = int(checkpoint.read_text()) if checkpoint.exists() else 0
         for step in range(done, STEPS * rung.epochs):
             time.sleep(self.pause)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
 from typing import Any, Literal
@@ -99,6 +99,11 @@ def conditions_of(card: StudyCard, recipe: Recipe) -> Conditions:
     )
 
 
+def identity_of(card: StudyCard, conditions: Conditions, key: str, rung: int) -> Identity:
+    """The identity of an architecture's evaluation on a rung of the study's ladder."""
+    return Identity(key, card.ladder[rung].fidelity, rung, **vars(conditions))
+
+
 def published_in(space: SearchSpace) -> list[tuple[str, Architecture]]:
     """The published points that lie in a space, by name."""
     points = [load_point(name) for name in published_names()]
@@ -180,7 +185,8 @@ class _Search:
         self.began = time.monotonic()
         self.proposals: list[Proposal] = []
         self.trials: list[Trial] = []
-        self.front = 0
+        self.last: dict[tuple[str, int], Evaluation] = {}  # the last attempt of the study's own evaluations
+        self.done = self.front = 0
         self.told: dict[int, Told] = {}
         self.failures: list[str] = []  # in a row, in this process
 
@@ -195,7 +201,7 @@ class _Search:
             job = self._unfinished() or next_promotion(self.trials, self.card, self.conditions.seed)
             if job is not None:
                 self._measure(*job)
-            elif self._finished() + self._under_way() < self.card.trials:
+            elif self.done + self._under_way() < self.card.trials:
                 if reason := self._propose():
                     return self._end(reason)
             elif self._running():
@@ -208,28 +214,25 @@ class _Search:
     def _look(self) -> None:
         self.proposals += self.ledger.proposals(start=len(self.proposals))
         self.trials = self.ledger.trials()
+        own = [e for trial in self.trials for e in trial.evaluations if self._is_own(e.identity)]
+        self.last = {(e.identity.key, e.identity.rung): e for e in own}
+        self.done = sum(e.state == "done" for (_, rung), e in self.last.items() if rung == 0)
         self.front = len(front(self.trials, self.card.goals, self.card.ladder[0].fidelity, rung=0))
 
-    def _identity(self, key: str, rung: int) -> Identity:
-        return Identity(key=key, fidelity=self.card.ladder[rung].fidelity, rung=rung, **asdict(self.conditions))
+    def _is_own(self, identity: Identity) -> bool:
+        """Whether an evaluation is the search's own; a trial may have others: more seeds, other fidelities."""
+        on_ladder = identity.rung < len(self.card.ladder)
+        return on_ladder and identity == identity_of(self.card, self.conditions, identity.key, identity.rung)
 
     def _last(self, trial: Trial, rung: int) -> Evaluation | None:
-        """The last attempt of this study's own evaluation of a trial on a rung."""
-        identity = self._identity(trial.key, rung)
-        return next((e for e in reversed(trial.evaluations) if e.identity == identity), None)
-
-    def _finished(self) -> int:
-        return sum(last is not None and last.state == "done" for last in self._first_rung())
+        return self.last.get((trial.key, rung))
 
     def _under_way(self) -> int:
-        return sum(last is None or last.state in ("running", "broken") for last in self._first_rung())
-
-    def _first_rung(self) -> list[Evaluation | None]:
-        return [self._last(trial, 0) for trial in self.trials]
+        first = [self._last(trial, 0) for trial in self.trials]
+        return sum(last is None or last.state in ("running", "broken") for last in first)
 
     def _running(self) -> bool:
-        lasts = [self._last(trial, rung) for trial in self.trials for rung in range(len(self.card.ladder))]
-        return any(last is not None and last.state == "running" for last in lasts)
+        return any(last.state == "running" for last in self.last.values())
 
     def _unfinished(self) -> tuple[Trial, int] | None:
         """What a crash or an interruption left: a trial that was never claimed, or broke and is to be handed on."""
@@ -247,7 +250,7 @@ class _Search:
     # -- measuring ----------------------------------------------------------------------------------------------------
 
     def _measure(self, trial: Trial, rung: int) -> None:
-        claim = self.ledger.claim(self._identity(trial.key, rung), self.owner)
+        claim = self.ledger.claim(identity_of(self.card, self.conditions, trial.key, rung), self.owner)
         if claim is None:
             return  # another worker was quicker
         about: dict[str, Any] = {"trial": trial.number, "key": trial.key, "title": trial.title, "rung": rung}
@@ -398,12 +401,12 @@ class _Search:
 
     def _end(self, reason: str) -> Result:
         outcomes = [proposal.outcome for proposal in self.proposals]
-        failed = sum(last is not None and last.state == "failed" for last in self._first_rung())
+        failed = sum(last.state == "failed" for (_, rung), last in self.last.items() if rung == 0)
         self._say("end", reason=reason)
         return Result(
             complete=not reason,
             reason=reason,
-            done=self._finished(),
+            done=self.done,
             total=self.card.trials,
             duplicates=outcomes.count("duplicate"),
             infeasible=outcomes.count("infeasible"),
@@ -412,7 +415,7 @@ class _Search:
 
     def _say(self, kind: Any, **more: Any) -> None:
         seconds = time.monotonic() - self.began
-        self.on_event(Event(kind, self._finished(), self.card.trials, self.front, seconds, **more))
+        self.on_event(Event(kind, self.done, self.card.trials, self.front, seconds, **more))
 
 
 def _broken_limits(excess: Mapping[str, float]) -> list[str]:
