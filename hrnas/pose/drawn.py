@@ -26,7 +26,7 @@ from hrnas.pose.keypoints import COCO_17
 
 # (height, width) of pictures: about half of COCO's, which makes drawing four times faster
 _SIZES = ((240, 320), (240, 320), (320, 240), (256, 256), (288, 224), (224, 336))
-_LARGEST_GROUP = 8
+_LARGEST_GROUP = 6
 _SMALLEST_AREA = 150  # square pixels of a person below which it is not labelled
 _FEWEST_POINTS = 5  # labelled keypoints below which it is not labelled
 
@@ -119,7 +119,7 @@ def _draw_scene(dice: np.random.Generator) -> _Scene:
     canvas = Canvas(paint_backdrop(size, dice))
     for number in range(group):  # from far to near
         paint_person(canvas, number + 1, points[number], flags[number], dice)
-        if dice.random() < 0.28:
+        if dice.random() < 0.22:
             _hide_something(canvas, points[number], dice)
     image = finish(canvas.image, dice)
     quality = int(60 + 36 * dice.random())
@@ -182,7 +182,7 @@ def _hide_something(canvas: Canvas, points: np.ndarray, dice: np.random.Generato
     """Put something before a part of a person: a table before the legs, a pole, a bag."""
     low, high = points.min(axis=0), points.max(axis=0)
     extent = float((high - low).max())
-    if dice.random() < 0.3:  # a wall or table that hides everything below some height
+    if dice.random() < 0.25:  # a wall or table that hides everything below some height
         height, width = canvas.size
         top = low[1] + (0.45 + 0.45 * dice.random()) * (high[1] - low[1])
         left = low[0] - dice.random() * extent

@@ -280,19 +280,22 @@ def _sits_towards_us(body: Body) -> bool:
     return body.facing and bool(np.linalg.norm(knees - hips) < 0.17 * body.stature)
 
 
-def _paint_limbs(canvas: Canvas, limbs: list[_Limb], looks: Looks) -> None:
-    """Paint limbs in order, each with a dark edge and a lighter core towards the light."""
+def _paint_limbs(canvas: Canvas, layers: list[list[_Limb]], looks: Looks) -> None:
+    """Paint the limbs of each layer as one thing, with a dark edge and a lighter core towards the light."""
+    limbs = [limb for layer in layers for limb in layer]
     starts, ends = np.array([limb.start for limb in limbs]), np.array([limb.end for limb in limbs])
     first, last = np.array([limb.first for limb in limbs]), np.array([limb.last for limb in limbs])
-    outer = capsules(starts, ends, first, last)
     shift = looks.light * np.minimum(first, last)[:, None] * 0.3
-    inner = capsules(starts + shift, ends + shift, 0.68 * first, 0.68 * last)
-    for limb, edge, core in zip(limbs, outer, inner, strict=True):
-        canvas.polygon(edge, limb.colour * 0.78, limb.owner)
-        canvas.polygon(core, limb.colour, None)
+    outer = iter(capsules(starts, ends, first, last))
+    inner = iter(capsules(starts + shift, ends + shift, 0.7 * first, 0.7 * last))
+    for layer in layers:
+        for limb in layer:
+            canvas.polygon(next(outer), limb.colour * 0.78, limb.owner)
+        for limb in layer:
+            canvas.polygon(next(inner), limb.colour, None)
 
 
-def _arm(body: Body, looks: Looks, base: int, side: int) -> list[_Limb]:
+def _arm(body: Body, looks: Looks, base: int, side: int) -> list[list[_Limb]]:
     shoulder, elbow, wrist = (body.points[index + side] for index in (LEFT_SHOULDER, LEFT_ELBOW, LEFT_WRIST))
     size = body.stature * looks.girth
     upper, fore = base + Part.LEFT_UPPER_ARM + side, base + Part.LEFT_FOREARM + side
@@ -305,7 +308,7 @@ def _arm(body: Body, looks: Looks, base: int, side: int) -> list[_Limb]:
     sleeve = _cover(
         shoulder, elbow, wrist, looks.sleeve, (0.032 * size, 0.027 * size, 0.021 * size), looks, upper, fore
     )
-    return limbs + sleeve
+    return [limbs, sleeve]
 
 
 def _cover(
@@ -336,7 +339,7 @@ def _cover(
     return limbs
 
 
-def _leg(body: Body, looks: Looks, base: int, side: int) -> list[_Limb]:
+def _leg(body: Body, looks: Looks, base: int, side: int) -> list[list[_Limb]]:
     hip, knee, ankle = (body.points[index + side] for index in (LEFT_HIP, LEFT_KNEE, LEFT_ANKLE))
     size = body.stature * looks.girth
     thigh, shin = base + Part.LEFT_THIGH + side, base + Part.LEFT_SHIN + side
@@ -346,7 +349,7 @@ def _leg(body: Body, looks: Looks, base: int, side: int) -> list[_Limb]:
         _Limb(knee, calf, 0.031 * size, 0.034 * size, looks.skin, shin),
         _Limb(calf, ankle, 0.034 * size, 0.020 * size, looks.skin, shin),
     ]
-    limbs += _cover(
+    trousers = _cover(
         hip, knee, ankle, looks.leg, (0.052 * size, 0.036 * size, 0.026 * size), looks, thigh, shin, looks.trousers
     )
     along = _unit(ankle - knee)
@@ -358,8 +361,8 @@ def _leg(body: Body, looks: Looks, base: int, side: int) -> list[_Limb]:
     else:
         toes = along * 0.06 + sideways * np.sign(sideways[0]) * (0.025 if side == 0 else -0.025)
     heel = ankle + along * 0.012 * body.stature
-    limbs.append(_Limb(heel, heel + toes * body.stature, 0.024 * size, 0.022 * size, looks.shoes, shin))
-    return limbs
+    shoe = _Limb(heel, heel + toes * body.stature, 0.024 * size, 0.022 * size, looks.shoes, shin)
+    return [limbs, [shoe], trousers]
 
 
 def _paint_legs(canvas: Canvas, body: Body, looks: Looks, base: int, u: np.ndarray) -> None:
@@ -404,11 +407,12 @@ def _paint_torso(canvas: Canvas, body: Body, looks: Looks, base: int, u: np.ndar
     _paint_pattern(canvas, looks, np.concatenate([upper, lower]), owner, u)
 
     spine = hips.mean(axis=0) - body.neck
-    if u[8] < 0.35:  # trousers reach up to a belt
-        belt = capsules(
-            hips[:1] - spine * 0.06, hips[1:] - spine * 0.06, np.full(1, 0.05 * size), np.full(1, 0.05 * size)
-        )[0]
-        canvas.polygon(belt, looks.trousers, None)
+    if u[8] < 0.5:  # the shirt is tucked in
+        top = hips - spine * (0.08 + 0.1 * u[15])
+        pelvis = hull(discs(np.concatenate([top, hips]), np.array([0.052, 0.052, 0.06, 0.06]) * size))
+        centre = pelvis.mean(axis=0)
+        canvas.polygon(pelvis, looks.trousers * 0.8, owner)
+        canvas.polygon(centre + (pelvis - centre) * (0.9, 0.97), looks.trousers, None)
     if body.facing and abs(body.gaze[0]) < 0.6:
         _paint_front(canvas, body, looks, spine, size, u)
     elif u[9] < 0.25:  # a rucksack
