@@ -10,8 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.schema import CreateTable
 
-from hrnas.ledger import Identity, Ledger
+from hrnas.ledger import Identity, Ledger, _metadata
 from hrnas.reading import UserError
 
 CARD = {"name": "small", "space": "toy", "driver": {"kind": "random", "seed": 1}, "goals": {"score": "maximize"}}
@@ -178,6 +180,13 @@ def test_no_ledger_is_a_user_error_and_makes_no_file(tmp_path: Path) -> None:
 def test_an_empty_ledger_says_so(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="name one study; there are: none"):
         Ledger.open(tmp_path / "ledger.sqlite", create=True).study()
+
+
+def test_the_tables_can_be_made_on_postgresql() -> None:
+    for table in _metadata.sorted_tables:
+        text = str(CreateTable(table).compile(dialect=postgresql.dialect()))
+        assert "DOUBLE PRECISION" in text or table.name in ("proposals", "architectures")
+        assert "JSON" in text
 
 
 def test_reading_a_ledger_needs_none_of_the_heavy_libraries() -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
@@ -363,15 +363,15 @@ class _Search:
                 return genome
         return None
 
-    def _candidates(self, rng: np.random.Generator) -> Sequence[Genome] | Any:
+    def _candidates(self, rng: np.random.Generator) -> Iterator[Genome]:
         if prod(gene.size for gene in self.space.genes) <= 20_000:  # small enough to know that nothing is left
             genomes = list(self.space.enumerate())
-            return [genomes[index] for index in rng.permutation(len(genomes))]
+            yield from (genomes[index] for index in rng.permutation(len(genomes)))
+            return
         parents = [trial.genome for trial in self.trials] or [self._nearest().genome]
-        return (
-            self.space.mutate(parents[int(rng.integers(len(parents)))], rng) if turn % 2 else self.space.sample(rng)
-            for turn in range(2000)
-        )
+        for _ in range(1000):
+            yield self.space.sample(rng)
+            yield self.space.mutate(parents[int(rng.integers(len(parents)))], rng)
 
     # -- words --------------------------------------------------------------------------------------------------------
 
