@@ -87,7 +87,7 @@ def _paint_texture(canvas: Canvas, dice: np.random.Generator) -> None:
         return
     angle = (0.0, np.pi / 2, dice.random() * np.pi)[int(3 * u[4])]
     wave = waves(bottom - top, right - left, int(4 * u[5]), 4 + 28 * dice.random(), angle)
-    canvas.pattern((0,), (left, top, right, bottom), draw_colour(dice), wave * (0.2 + 0.6 * dice.random()))
+    canvas.pattern(0, (left, top, right, bottom), draw_colour(dice), wave * (0.2 + 0.6 * dice.random()))
 
 
 def paint_thing(canvas: Canvas, dice: np.random.Generator, place: np.ndarray, length: float) -> None:
@@ -126,7 +126,7 @@ def _paint_front(canvas: Canvas, corners: np.ndarray, dice: np.random.Generator)
     right, bottom = np.clip(corners[2], 0, (width, height)).astype(int)
     if right - left > 6 and bottom - top > 6:
         wave = waves(bottom - top, right - left, int(3 * dice.random()), 4 + 20 * dice.random(), np.pi / 2)
-        canvas.pattern((0,), (left, top, right, bottom), draw_colour(dice), wave * 0.7)
+        canvas.pattern(0, (left, top, right, bottom), draw_colour(dice), wave * 0.7)
 
 
 def finish(image: np.ndarray, dice: np.random.Generator) -> np.ndarray:

@@ -42,25 +42,23 @@ class Canvas:
         cv2.fillPoly(self.image, fixed, colour.tolist(), cv2.LINE_AA, _FRACTION)
         cv2.fillPoly(self.owner, fixed, owner, cv2.LINE_8, _FRACTION)
 
-    def pattern(
-        self, owners: tuple[int, ...], box: tuple[int, int, int, int], colour: Colour, wave: np.ndarray
-    ) -> None:
-        """Mix `colour` into the pixels of some owners within a box (left, top, right, bottom), as strongly as `wave`.
+    def pattern(self, owner: int, box: tuple[int, int, int, int], colour: Colour, wave: np.ndarray) -> None:
+        """Mix `colour` into the pixels of one owner within a box (left, top, right, bottom), as strongly as `wave`.
 
         Args:
             wave: (height, width) of the box, 0..1.
         """
         left, top, right, bottom = box
         here = self.owner[top:bottom, left:right]
-        mask = np.isin(here, owners) if len(owners) > 1 else here == owners[0]
-        share = (wave * mask)[:, :, None]
+        share = (wave * (here == owner))[:, :, None]
         part = self.image[top:bottom, left:right]
         part[:] = (part * (1 - share) + colour * share).astype(np.uint8)
 
 
 def to_fixed(points: np.ndarray) -> np.ndarray:
     """Coordinates of pixel centres as OpenCV's fixed-point integers."""
-    return np.rint(np.clip(points, -_FAR, _FAR) * 2**_FRACTION).astype(np.int32)
+    near = np.minimum(np.maximum(points, -_FAR), _FAR)  # np.clip takes three times as long on few points
+    return np.rint(near * 2**_FRACTION).astype(np.int32)
 
 
 def capsules(starts: np.ndarray, ends: np.ndarray, first: np.ndarray, last: np.ndarray) -> np.ndarray:

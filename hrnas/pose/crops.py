@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from threading import Lock
 from typing import NamedTuple, Protocol
 
 import cv2
@@ -115,16 +116,20 @@ class Originals:
         self._people = people
         self._keep = keep
         self._decoded: OrderedDict[int, np.ndarray] = OrderedDict()
+        self._lock = Lock()  # batches may be prepared by several threads
 
     def of(self, person: int) -> Pixels:
         """The whole picture that a person is in."""
         picture = int(self._people.picture[person])
-        image = self._decoded.pop(picture, None)
+        with self._lock:
+            image = self._decoded.get(picture)
         if image is None:
             image = self._people.load_picture(picture)
-        self._decoded[picture] = image
-        while len(self._decoded) > self._keep:
-            self._decoded.popitem(last=False)
+        with self._lock:
+            self._decoded[picture] = image
+            self._decoded.move_to_end(picture)
+            while len(self._decoded) > self._keep:
+                self._decoded.popitem(last=False)
         return Pixels(image)
 
 

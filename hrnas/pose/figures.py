@@ -431,7 +431,7 @@ def _paint_pattern(canvas: Canvas, looks: Looks, outline: np.ndarray, owner: int
     extent = high - low
     angle = (0.0, np.pi / 2, np.pi / 4, u[10] * np.pi)[int(4 * u[11])]
     wave = waves(int(extent[1]), int(extent[0]), looks.pattern, max(3.0, extent.max() * (0.06 + 0.2 * u[12])), angle)
-    canvas.pattern((owner,), (low[0], low[1], high[0], high[1]), looks.accent, wave * 0.85)
+    canvas.pattern(owner, (low[0], low[1], high[0], high[1]), looks.accent, wave * 0.85)
 
 
 def _paint_front(canvas: Canvas, body: Body, looks: Looks, spine: np.ndarray, size: float, u: np.ndarray) -> None:
