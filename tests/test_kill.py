@@ -150,6 +150,20 @@ def test_an_evaluation_that_kills_its_owner_twice_is_given_up(tmp_path: Path) ->
     assert (broken.state, failed.state) == ("broken", "failed") and "broke 2 times" in failed.reason
 
 
+@pytest.mark.slow
+def test_when_one_of_several_workers_is_killed_the_others_do_its_work(tmp_path: Path) -> None:
+    command = [sys.executable, str(TESTS / "toy_study.py"), str(tmp_path)]
+    doomed = subprocess.Popen([*command, "after claim 1"], env=ENVIRONMENT, start_new_session=True)
+    while not (tmp_path / "ledger.sqlite").exists():  # the doomed one comes first, so that it does get work
+        time.sleep(0.001)
+    others = [subprocess.Popen(command, env=ENVIRONMENT) for _ in range(2)]
+    assert [worker.wait(timeout=60) for worker in (doomed, *others)] == [-signal.SIGKILL, 0, 0]
+    broken = [e for e in Ledger.open(tmp_path / "ledger.sqlite").evaluations() if e.state == "broken"]
+    assert len(broken) == 1
+    check(tmp_path, KILLED["trials"], [broken[0].id])
+    assert max(steps_of(tmp_path).values()) == 1
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # the real command, at random moments
 
