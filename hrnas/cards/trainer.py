@@ -42,15 +42,17 @@ class CocoData(Options):
 
     kind: Literal["coco"]
     root: str = "$HRNAS_DATA/coco"
-    holdout: Share = 0.25
+    holdout: Annotated[Share, Field(lt=1)] = 0.25
+    persons: int | None = Field(None, ge=1)
     drawn: int = Field(0, ge=0)
     seed: int = Field(0, ge=0)
 
     @property
     def label(self) -> str:
         """What a score says of its data."""
+        most = f", at most {self.persons} persons" if self.persons else ""
         drawn = f" + {self.drawn} drawn persons" if self.drawn else ""
-        return f"coco (hold-out {self.holdout:g} of the training pictures, seed {self.seed}{drawn})"
+        return f"coco (hold-out {self.holdout:g} of the training pictures, seed {self.seed}{most}{drawn})"
 
     def folder(self) -> Path:
         """The root with its environment variables filled in.

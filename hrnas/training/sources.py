@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy as np
+
 from hrnas.cards.trainer import CocoData, DrawnData
 from hrnas.pose.coco import People, join_people, read_coco_folder
 from hrnas.pose.drawn import draw_people
@@ -33,6 +35,20 @@ def load_sources(data: DrawnData | CocoData) -> Sources:
         return Sources(train, holdout, val)
     root = data.folder()
     train, holdout = read_coco_folder(root, "train2017").split_by_picture(data.holdout, data.seed)
+    if data.persons is not None:
+        train = take_pictures(train, data.persons, data.seed)
+        holdout = take_pictures(holdout, round(data.persons * data.holdout / (1 - data.holdout)), data.seed)
     if data.drawn:
         train = join_people(train, draw_people(data.drawn, 3 * data.seed))
     return Sources(train, holdout, read_coco_folder(root, "val2017"))
+
+
+def take_pictures(people: People, count: int, seed: int) -> People:
+    """At most `count` of these people, whole pictures of them, drawn by seed; never none."""
+    if len(people) <= count:
+        return people
+    pictures = np.unique(people.picture)
+    drawn = np.random.default_rng(seed).permutation(pictures)
+    persons = np.bincount(people.picture, minlength=len(people.pictures))[drawn]
+    kept = drawn[np.cumsum(persons) <= max(count, persons[0])]
+    return people.take(np.flatnonzero(np.isin(people.picture, kept)))
