@@ -324,6 +324,7 @@ def test_targets_decoded_and_moved_back_are_the_keypoints(drawn: People) -> None
         cell = 4 * np.linalg.norm(batch.to_picture[:, :, 0], axis=1)  # picture pixels
         distance = np.abs(found - truth[:, :, :2]).max(axis=2) / cell[:, None]
         whole = (batch.weights > 0) & (batch.targets.max(axis=(2, 3)) == 1)
+        whole &= (coordinates > 0).all(axis=2)  # HRNet rounds what lies just outside into the first cell
         assert whole.sum() > 0.9 * (truth[:, :, 2] > 0).sum()
         assert distance[whole].max() < 0.501
 

@@ -27,6 +27,7 @@ from hrnas.pose.keypoints import COCO_17
 # (height, width) of pictures: about half of COCO's, which makes drawing four times faster
 _SIZES = ((240, 320), (240, 320), (320, 240), (256, 256), (288, 224), (224, 336))
 _LARGEST_GROUP = 6
+_ROOM = np.array([(0.05, 0.11), (0.05, 0.04)])  # left and above, right and below, as shares of the pose's extent
 _SMALLEST_AREA = 150  # square pixels of a person below which it is not labelled
 _FEWEST_POINTS = 5  # labelled keypoints below which it is not labelled
 
@@ -119,7 +120,7 @@ def _draw_scene(dice: np.random.Generator) -> _Scene:
     canvas = Canvas(paint_backdrop(size, dice))
     for number in range(group):  # from far to near
         paint_person(canvas, number + 1, points[number], flags[number], dice)
-        if dice.random() < 0.22:
+        if dice.random() < 0.16:
             _hide_something(canvas, points[number], dice)
     image = finish(canvas.image, dice)
     quality = int(60 + 36 * dice.random())
@@ -141,7 +142,9 @@ def _pose_group(
         quantile = float(np.clip(common + 0.35 * (u[0] - 0.5), 0, 1)) if group > 1 else u[0]
         relative = 0.14 + 0.95 * float(np.interp(quantile, every, prior.heights))
         scale = 0.5 * relative * height * (1.5 if u[1] < 0.12 else 1.0)  # some come too close to fit
+        # keypoints end at the eyes and ankles: a body needs more room
         low, high = pose.min(axis=0) * scale, pose.max(axis=0) * scale
+        low, high = low - (high - low).max() * _ROOM[0], high + (high - low).max() * _ROOM[1]
         centre = _place(low[0], high[0], width, u[2]), _place(low[1], high[1], height, 0.25 + 0.6 * u[3])
         placed.append((pose * scale + np.array(centre), flags, (centre[1] + high[1]) / height + 0.3 * u[4]))
     placed.sort(key=lambda person: person[2])  # the lower its feet, the nearer
@@ -150,7 +153,7 @@ def _pose_group(
 
 def _place(low: float, high: float, length: int, luck: float) -> float:
     """Where the middle goes so that `low`..`high` around it mostly fits into 0..length."""
-    slack = 0.12 * (high - low)
+    slack = 0.08 * (high - low)
     first, last = -low - slack, length - high + slack
     if first > last:
         first, last = last, first
