@@ -1,6 +1,6 @@
 """Put 24 pictures of drawn people on one sheet.
 
-    python benchmarks/contact_sheet.py docs/drawn_people.png
+python benchmarks/contact_sheet.py docs/drawn_people.png
 """
 
 from __future__ import annotations
