@@ -142,7 +142,13 @@ class Schedule(Options):
 
 
 class Recipe(Options):
-    """A trainer card."""
+    """A trainer card.
+
+    `start` is how fresh weights are drawn: tiny, as the `paper`s' code does, or `scaled` by their inputs, which suits
+    short budgets. `ema` is the decay of a moving average of the weights, `clip` the largest norm of a gradient,
+    `cache` whether persons' surroundings are decoded once at a reduced size (proxies) or warped from the original
+    picture each time.
+    """
 
     name: str
     about: str = ""
@@ -156,6 +162,7 @@ class Recipe(Options):
     optimiser: Optimiser = Optimiser()
     schedule: Schedule = Schedule()
     ema: Annotated[Share, Field(lt=1)] | None = None
+    start: Literal["paper", "scaled"] = "paper"
     amp: Literal["off", "bf16"] = "off"
     clip: Positive | None = None
     flip_test: bool = True

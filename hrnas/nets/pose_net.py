@@ -5,7 +5,7 @@ picture -> stem -> stages of (transition, then modules of rows and a fusion) -> 
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Literal, cast
 
 from torch import Tensor, nn
 
@@ -116,11 +116,19 @@ class PoseNet(nn.Module):
             features = stage(features)
         return self.head(features, stem)
 
-    def reset_weights(self) -> None:
-        """Draw all weights anew from torch's generator, as the papers do."""
+    def reset_weights(self, start: Literal["paper", "scaled"] = "paper") -> None:
+        """Draw all weights anew from torch's generator.
+
+        Args:
+            start: `paper`: normal with deviation 0.001, as HRNet's and Lite-HRNet's code. `scaled`: by the number of
+                inputs, as torch's layers start; a network learns much more from its first few hundred steps.
+        """
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d):
-                nn.init.normal_(layer.weight, std=0.001)
+                if start == "paper":
+                    nn.init.normal_(layer.weight, std=0.001)
+                else:
+                    layer.reset_parameters()
                 if layer.bias is not None:
                     nn.init.zeros_(layer.bias)
             elif isinstance(layer, nn.BatchNorm2d):

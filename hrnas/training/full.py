@@ -20,18 +20,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import save
 from torch import nn
 
 from hrnas.cards.trainer import Recipe
-from hrnas.nets.pose_net import PoseNet
 from hrnas.pose.batches import Batches
 from hrnas.reading import UserError, format_size, read_yaml, write_atomically, write_yaml
 from hrnas.space.architecture import Architecture
 from hrnas.training.evaluation import score_people
 from hrnas.training.loop import Progress, Training, pick_device
-from hrnas.training.proxy import open_pixels
+from hrnas.training.proxy import make_net, open_pixels
 from hrnas.training.sources import load_sources
 
 LOGGED = ("epoch", "loss", "seconds", "ap", "ap50", "ap75", "ap_m", "ap_l", "ar", "oks")
@@ -53,8 +51,7 @@ def train_architecture(
     began = time.monotonic()
     sources, device = load_sources(recipe.data), pick_device()
     _claim_folder(out, architecture, recipe, seed)
-    torch.manual_seed(seed)
-    net = PoseNet(architecture, len(sources.train.keypoint_set.names))
+    net = make_net(architecture, len(sources.train.keypoint_set.names), recipe, seed)
     training = Training(net, recipe, device)
     training.resume(out / "training.pt")
     batches = Batches(

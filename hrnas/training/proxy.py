@@ -30,6 +30,14 @@ def open_pixels(people: People, recipe: Recipe) -> PixelSource:
     return cut_regions(people, recipe.input, reach=REACH) if recipe.cache else open_pictures(people)
 
 
+def make_net(architecture: Architecture, keypoints: int, recipe: Recipe, seed: int) -> PoseNet:
+    """A network with fresh weights, drawn by seed as the recipe says."""
+    torch.manual_seed(seed)
+    net = PoseNet(architecture, keypoints)
+    net.reset_weights(recipe.start)
+    return net
+
+
 class ProxyTrainer:
     """Train architectures for the rungs of a ladder, and score them on the held-out people.
 
@@ -67,8 +75,8 @@ class ProxyTrainer:
         Raises:
             Diverged: the loss became infinite or not a number.
         """
-        torch.manual_seed(seed)
-        training = Training(PoseNet(architecture, self.keypoints), self.recipe, self.device)
+        net = make_net(architecture, self.keypoints, self.recipe, seed)
+        training = Training(net, self.recipe, self.device)
         checkpoint = folder / f"training-seed{seed}.pt"
         training.resume(checkpoint)
         batches = Batches(
