@@ -12,6 +12,7 @@ import json
 import os
 import shlex
 import shutil
+import statistics
 import sys
 import textwrap
 from argparse import Namespace
@@ -111,6 +112,36 @@ def search(said: Namespace) -> int:
     if not result.complete:
         print(f"{card.name}: {result.done} of {result.total} trials finished: {result.reason}", file=sys.stderr)
     return 0 if result.complete else 1
+
+
+def repeat(said: Namespace) -> int:
+    """Measure a trial of a study again with other seeds.
+
+    Trains the trial as its study did, once more with each seed, and prints how far its scores lie apart: two networks
+    whose scores differ by less than that are not known to differ. The new scores stand in the study's ledger.
+    """
+    from hrnas.names import find_study, find_trial
+    from hrnas.progress import TrainingProgress
+    from hrnas.search.launch import repeat as measure_again
+    from hrnas.training.loop import Progress
+
+    study, _, key = said.trial.rpartition("#")
+    folder, trial = find_study(study, said.runs), find_trial(study, key, said.runs)
+    own = trial.final
+    first = own.identity.seed if own else 0
+    with TrainingProgress(sys.stderr, quiet=said.quiet) as progress:
+        seeds = range(first + 1, first + said.seeds)
+        found = measure_again(folder, trial.key, seeds, lambda at: progress(Progress(**at)))
+    rows = [{"seed": e.identity.seed, "score": e.scores["score"], "ap": e.scores["ap"]} for e in found]
+    scores = [row["score"] for row in rows]
+    spread = statistics.stdev(scores) if len(scores) > 1 else 0.0
+    document = {"study": study, "key": trial.key, "seeds": rows, "mean": statistics.fmean(scores), "deviation": spread}
+    if said.json:
+        print(_json(document))
+    else:
+        print("\n".join(f"seed {row['seed']}: score {row['score']:.4f}, AP {row['ap']:.4f}" for row in rows))
+        print(f"mean {document['mean']:.4f}, standard deviation {spread:.4f}")
+    return 0
 
 
 def front(said: Namespace) -> int:
@@ -336,6 +367,14 @@ WORDS = {
             Argument("--seed", "N", "the driver's seed, instead of the card's", _seed),
             _QUIET,
         ),
+        Word(
+            repeat,
+            Argument("TRIAL", "", "STUDY#KEY, with the key of a trial or its beginning"),
+            Argument("--seeds", "N", "seeds in all, the study's own among them (default: 3)", _count, 3),
+            _RUNS,
+            _QUIET,
+            _JSON,
+        ),
         Word(front, _STUDY, _RUNS, _JSON),
         Word(report, _STUDY, _RUNS, Argument("--open", "", "open the page in the browser")),
         Word(
@@ -450,7 +489,7 @@ def _nearest(word: str, known: Iterable[str]) -> str:
 
 
 def _how_to_go_on(arguments: list[str]) -> str:
-    if arguments[0] in ("search", "train"):
+    if arguments[0] in ("search", "train", "repeat"):
         return f"nothing is lost. To go on, say the same again: {shlex.join(['hrnas', *arguments])}"
     return "nothing was changed"
 

@@ -5,17 +5,24 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hrnas.cards.study import COSTS, StudyCard
 from hrnas.cards.trainer import Recipe, load_recipe
+from hrnas.ledger import Evaluation
+from hrnas.reading import read_yaml, validate
+from hrnas.search.repeat import repeat_trial
 from hrnas.search.study import Event, Result, run_study
+from hrnas.search.worker import Beat
 from hrnas.space.architecture import Architecture
 from hrnas.space.search_space import load_space
+
+if TYPE_CHECKING:
+    from hrnas.training.proxy import ProxyTrainer
 
 
 def launch(card: StudyCard, runs: Path, data: Path | None, on_event: Callable[[Event], None]) -> tuple[Path, Result]:
@@ -32,13 +39,10 @@ def launch(card: StudyCard, runs: Path, data: Path | None, on_event: Callable[[E
         UserError: a card, the data or the folder is not as it must be; then nothing was written.
     """
     from hrnas.nets.cost import measure_cost
-    from hrnas.training.loop import pick_device
-    from hrnas.training.proxy import ProxyTrainer
 
     card = card.at(data)
     space, recipe = load_space(card.space), study_recipe(card)
-    # reads the data before anything is written: a mistake there leaves no folder behind
-    trainer = ProxyTrainer(recipe, card.ladder, pick_device())
+    trainer = _make_trainer(card, recipe)  # before anything is written: a mistake in the data leaves no folder behind
 
     def count_cost(architecture: Architecture) -> dict[str, float]:
         cost = asdict(measure_cost(architecture, trainer.keypoints, recipe.input))
@@ -56,6 +60,28 @@ def launch(card: StudyCard, runs: Path, data: Path | None, on_event: Callable[[E
         environment=describe_environment(),
     )
     return folder, result
+
+
+def repeat(folder: Path, key: str, seeds: Sequence[int], on_progress: Beat) -> list[Evaluation]:
+    """Measure a trial of a study again with other seeds; see `repeat_trial`.
+
+    Args:
+        folder: the run folder.
+
+    Raises:
+        UserError: no such trial, or a card or the data is not as it must be or has changed since.
+    """
+    card = validate(StudyCard, read_yaml(folder / "study.yaml"), str(folder / "study.yaml"))
+    recipe = study_recipe(card)
+    trainer = _make_trainer(card, recipe)
+    return repeat_trial(card, folder, key, seeds, {"proxy": trainer}, recipe, on_progress)
+
+
+def _make_trainer(card: StudyCard, recipe: Recipe) -> ProxyTrainer:
+    from hrnas.training.loop import pick_device
+    from hrnas.training.proxy import ProxyTrainer
+
+    return ProxyTrainer(recipe, card.ladder, pick_device())
 
 
 def study_recipe(card: StudyCard) -> Recipe:

@@ -35,7 +35,7 @@ def repeat_trial(
         the evaluations on the trial's highest rung, the study's own among them; one for each seed.
 
     Raises:
-        UserError: the study has no such trial, or the trial did not finish.
+        UserError: the study has no such trial, it did not finish, or the recipe is another one now.
     """
     ledger = Ledger.open(card.ledger or folder / "ledger.sqlite", study=card.name)
     try:
@@ -45,6 +45,11 @@ def repeat_trial(
         if own is None:
             raise UserError(f"{card.name}#{key}: this trial has no finished evaluation to repeat")
         conditions = conditions_of(card, recipe)
+        if conditions.recipe != own.identity.recipe:
+            raise UserError(
+                f"{card.name}#{key}: the trainer card has changed since (then {own.identity.recipe}, now "
+                f"{conditions.recipe}): scores of both cannot be compared"
+            )
         for seed in seeds:
             for rung in range(own.identity.rung + 1):
                 identity = identity_of(card, replace(conditions, seed=seed), key, rung)
