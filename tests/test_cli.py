@@ -457,3 +457,22 @@ def test_a_found_network_is_trained_and_the_same_command_finds_it_done(
     before = contents(searched / "trained")
     assert main(["train", "lite_hrnet_18", "--trainer", "tiny", "--out", "trained", "--quiet"]) == 2
     assert "--out" in capsys.readouterr().err and contents(searched / "trained") == before
+
+
+def test_a_trial_is_repeated_with_other_seeds_and_each_seed_once(
+    searched: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(searched)
+    key = say(capsys, "front tiny --json")["front"][0]["key"]
+    document = say(capsys, f"repeat tiny#{key} --seeds 2 --quiet --json")
+    assert [row["seed"] for row in document["seeds"]] == [0, 1]
+    one, other = (row["score"] for row in document["seeds"])
+    assert one != other and document["mean"] == pytest.approx((one + other) / 2)
+    assert document["deviation"] == pytest.approx(abs(one - other) / 2**0.5)
+    assert say(capsys, f"repeat tiny#{key} --seeds 2 --quiet --json") == document
+    trainer = searched / "trainers" / "tiny.yaml"
+    card = trainer.read_text()
+    trainer.write_text(card.replace("1e-3", "2e-3"))
+    assert main(["repeat", f"tiny#{key}", "--quiet"]) == 2
+    assert "the trainer card has changed since" in capsys.readouterr().err
+    trainer.write_text(card)
