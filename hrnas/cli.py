@@ -12,9 +12,11 @@ import json
 import os
 import shlex
 import shutil
+import signal
 import statistics
 import sys
 import textwrap
+import threading
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -24,7 +26,7 @@ from typing import Any, NoReturn
 from hrnas import __version__
 from hrnas.reading import UserError, format_size, read_count, read_size
 
-INTERRUPTED = 130  # what a shell says of a program that was stopped with Ctrl-C
+INTERRUPTED = 130  # what a shell says of a program stopped with Ctrl-C; SIGTERM is the same to us
 BEGINNING = """\
 hrnas searches for pose networks: a study card goes in, a Pareto front comes out.
 
@@ -422,12 +424,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         0: done; 1: not all is well (a search that ended early, a machine with something to mend); 2: a mistake of the
-        user's; 130: stopped by Ctrl-C.
+        user's; 130: stopped by Ctrl-C or SIGTERM.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     # torch's threads spin while they wait for each other: a thousand small layers a step are three times slower when
     # another program wants the cores. Spinning this little costs nothing on a quiet machine; torch reads it on loading.
     os.environ.setdefault("GOMP_SPINCOUNT", "5000")
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(
+            signal.SIGTERM, signal.default_int_handler
+        )  # a polite end is an interruption: claims are given back
     try:
         return _run(arguments)
     except UserError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -347,11 +348,12 @@ def test_a_copy_is_found_before_the_card_it_was_made_from(shop: Path, capsys: py
     assert "already" in capsys.readouterr().err
 
 
-def test_ctrl_c_is_answered_with_how_to_go_on(
-    shop: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
+def test_a_polite_end_is_answered_with_how_to_go_on(
+    end: signal.Signals, shop: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     def interrupted(name: str) -> None:
-        raise KeyboardInterrupt
+        signal.raise_signal(end)
 
     monkeypatch.setattr("hrnas.cards.study.load_study", interrupted)
     assert main(["search", "tiny", "--runs", "my runs"]) == 130
