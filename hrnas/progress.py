@@ -79,6 +79,7 @@ class SearchProgress(_Shown):
         self._best: tuple[float, float | None] | None = None  # score, AP
 
     def __enter__(self) -> SearchProgress:
+        self._say(f"{self._card.name}: getting the data ready")
         return self
 
     def __call__(self, event: Event) -> None:
@@ -137,13 +138,13 @@ class SearchProgress(_Shown):
         return f"trial {min(event.done + 1, event.total)}/{event.total} rung {event.rung}"
 
     def _note(self, event: Event) -> str:
-        best = self._scores(*self._best) if self._best else "no score yet"
-        return f" best {best}, front {event.front}"
+        best = f"best {self._scores(*self._best)}" if self._best else "no score yet"
+        return f"{best}, front {event.front}"
 
     def _standing(self, event: Event) -> str:
         fresh = self._done - self._found_done
         left = event.seconds / fresh * max(self._total - self._done, 0.0) if fresh else None
-        return f"{event.done} of {event.total} finished,{self._note(event)}, {format_seconds(event.seconds)} so far" + (
+        return f"{event.done} of {event.total} finished, {self._note(event)}, {format_seconds(event.seconds)} so far" + (
             "" if left is None else f", about {format_seconds(left)} left"
         )
 
