@@ -144,8 +144,9 @@ class SearchProgress(_Shown):
     def _standing(self, event: Event) -> str:
         fresh = self._done - self._found_done
         left = event.seconds / fresh * max(self._total - self._done, 0.0) if fresh else None
-        return f"{event.done} of {event.total} finished, {self._note(event)}, {format_seconds(event.seconds)} so far" + (
-            "" if left is None else f", about {format_seconds(left)} left"
+        return (
+            f"{event.done} of {event.total} finished, {self._note(event)}, {format_seconds(event.seconds)} so far"
+            + ("" if left is None else f", about {format_seconds(left)} left")
         )
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from hrnas.cards.trainer import CocoData, DrawnData
+from hrnas.pose.coco import join_people
 from hrnas.pose.drawn import draw_people
 from hrnas.training.sources import load_sources, take_pictures
 
@@ -31,6 +32,12 @@ def test_persons_are_bounded_by_whole_pictures(count: int) -> None:
         assert (kept.picture == picture).sum() == (people.picture == picture).sum()
     if count >= len(people):
         assert len(kept) == len(people)
+
+
+def test_no_person_at_all_can_be_asked_for() -> None:
+    people = draw_people(10, 1)
+    assert len(take_pictures(people, 0, seed=3)) == 0
+    assert len(join_people(people.take([]), people)) == 10
 
 
 @pytest.mark.data

@@ -43,14 +43,14 @@ class CocoData(Options):
     kind: Literal["coco"]
     root: str = "$HRNAS_DATA/coco"
     holdout: Annotated[Share, Field(lt=1)] = 0.25
-    persons: int | None = Field(None, ge=1)
+    persons: int | None = Field(None, ge=0)
     drawn: int = Field(0, ge=0)
     seed: int = Field(0, ge=0)
 
     @property
     def label(self) -> str:
         """What a score says of its data."""
-        most = f", at most {self.persons} persons" if self.persons else ""
+        most = "" if self.persons is None else f", at most {self.persons} persons"
         drawn = f" + {self.drawn} drawn persons" if self.drawn else ""
         return f"coco (hold-out {self.holdout:g} of the training pictures, seed {self.seed}{most}{drawn})"
 

@@ -103,7 +103,7 @@ class People:
 
     def take(self, indices: np.ndarray | list[int]) -> People:
         """The persons of these rows, in this order; pictures keep their places."""
-        rows = np.asarray(indices)
+        rows = np.asarray(indices, int)
         names = ("picture", "boxes", "keypoints", "areas", "ids")
         return replace(self, **{name: getattr(self, name)[rows] for name in names})
 

@@ -37,16 +37,19 @@ def load_sources(data: DrawnData | CocoData) -> Sources:
     train, holdout = read_coco_folder(root, "train2017").split_by_picture(data.holdout, data.seed)
     if data.persons is not None:
         train = take_pictures(train, data.persons, data.seed)
-        holdout = take_pictures(holdout, round(data.persons * data.holdout / (1 - data.holdout)), data.seed)
+        if data.persons:
+            holdout = take_pictures(holdout, round(data.persons * data.holdout / (1 - data.holdout)), data.seed)
     if data.drawn:
         train = join_people(train, draw_people(data.drawn, 3 * data.seed))
     return Sources(train, holdout, read_coco_folder(root, "val2017"))
 
 
 def take_pictures(people: People, count: int, seed: int) -> People:
-    """At most `count` of these people, whole pictures of them, drawn by seed; never none."""
+    """At most `count` of these people, in whole pictures drawn by seed: one picture at least, none if `count` is 0."""
     if len(people) <= count:
         return people
+    if count == 0:
+        return people.take([])
     pictures = np.unique(people.picture)
     drawn = np.random.default_rng(seed).permutation(pictures)
     persons = np.bincount(people.picture, minlength=len(people.pictures))[drawn]
