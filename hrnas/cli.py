@@ -251,7 +251,7 @@ def cards(said: Namespace) -> int:
         print(f"{shelf}/")
         width = max((len(name) for name in listed), default=0)
         for name, card in listed.items():
-            print(f"  {name:<{width}}  {textwrap.shorten(card['about'], 100, placeholder=' ...')}".rstrip())
+            print(f"  {name:<{width}}  {_fitting(card['about'], width + 4)}".rstrip())
     return 0
 
 
@@ -525,6 +525,13 @@ def _table(rows: Iterable[tuple[str, str]]) -> str:
     rows = list(rows)
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
+
+
+def _fitting(text: str, used: int) -> str:
+    """As much of a text as a terminal's line still holds; all of it anywhere else."""
+    if not sys.stdout.isatty():
+        return text
+    return textwrap.shorten(text, max(shutil.get_terminal_size().columns - used, 20), placeholder=" ...")
 
 
 def _brief(value: object) -> str:
