@@ -33,7 +33,7 @@ def list_cards(shelf: str) -> dict[str, Path]:
 
 
 def find_card(shelf: str, name: str) -> Path:
-    """The file of a card, given as a path (`studies/quickstart.yaml`) or by its name on the shelf (`quickstart`).
+    """The file of a card, given as a path (`studies/quickstart.yaml`) or by its name (`quickstart`, `studies/quickstart`).
 
     Raises:
         UserError: there is no such card; the nearest names are suggested.
@@ -42,7 +42,8 @@ def find_card(shelf: str, name: str) -> Path:
     if path.suffix in (".yaml", ".yml"):
         if path.is_file():
             return path
-        name = path.with_suffix("").as_posix().removeprefix(f"{shelf}/")
+        name = path.with_suffix("").as_posix()
+    name = name.removeprefix(f"{shelf}/")
     cards = list_cards(shelf)
     if name in cards:
         return cards[name]

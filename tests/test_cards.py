@@ -51,6 +51,12 @@ def test_every_space_card_says_what_it_must_contain(name: str):
     assert all(space.contains(corner) for corner in space.corners())
 
 
+@pytest.mark.parametrize("said", ["quickstart", "quickstart.yaml", "studies/quickstart", "studies/quickstart.yaml"])
+def test_a_card_has_one_name_and_may_be_said_in_full(said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    assert find_card("studies", said) == ROOT / "studies" / "quickstart.yaml"
+
+
 def test_a_card_of_the_user_comes_before_the_shipped_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     shipped = find_card("search_spaces", "published/lite_hrnet_18")
