@@ -33,7 +33,7 @@ def list_cards(shelf: str) -> dict[str, Path]:
 
 
 def find_card(shelf: str, name: str) -> Path:
-    """The file of a card, given as a path (`studies/quickstart.yaml`) or by its name (`quickstart`, `studies/quickstart`).
+    """The file of a card: a path (`studies/quickstart.yaml`) or a name (`quickstart`, `studies/quickstart`).
 
     Raises:
         UserError: there is no such card; the nearest names are suggested.

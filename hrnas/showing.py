@@ -16,7 +16,7 @@ from hrnas.space.published import load_architecture, load_point
 from hrnas.space.search_space import SearchSpace, load_space
 
 Kind = Literal["search space", "published point", "architecture", "trainer", "study"]
-PROFILE_INPUT = (256, 192)  # at which a card's networks are counted, with 17 keypoints, as the papers do
+PROFILE_INPUT = (256, 192)  # at which networks are counted, as most papers do; a study's at its own input
 
 
 def find_on_shelves(name: str) -> tuple[str, str]:
@@ -79,9 +79,11 @@ def explain(name: str) -> dict[str, Any]:
     return document | explain_study(validate(StudyCard, {"name": path.stem, **read_yaml(path)}, str(path)))
 
 
-def explain_space(space: SearchSpace) -> dict[str, Any]:
+def explain_space(space: SearchSpace, input: tuple[int, int] = PROFILE_INPUT) -> dict[str, Any]:
     """A space's choices, how many networks it holds, and the cost of its smallest and largest."""
-    costs = sorted((_count(corner) for corner in space.corners()), key=lambda cost: (cost["macs"], cost["params"]))
+    costs = sorted(
+        (_count(corner, input) for corner in space.corners()), key=lambda cost: (cost["macs"], cost["params"])
+    )
     return {
         "about": space.about,
         "choices": {gene.path: list(gene.values) for gene in space.genes},
@@ -104,8 +106,8 @@ def explain_recipe(recipe: Recipe) -> dict[str, Any]:
 
 def explain_study(card: StudyCard) -> dict[str, Any]:
     """A study with everything filled in, its space in short, and how much will be trained."""
-    space = explain_space(load_space(card.space))
     recipe = load_recipe(card.trainer).with_changes(data=card.data, input=card.input)
+    space = explain_space(load_space(card.space), recipe.input)
     return {
         **card.model_dump(mode="json"),
         "data": recipe.data.label,
@@ -117,9 +119,9 @@ def explain_study(card: StudyCard) -> dict[str, Any]:
     }
 
 
-def _count(architecture: Architecture) -> dict[str, int]:
-    """Parameters and MACs at the papers' usual input."""
+def _count(architecture: Architecture, input: tuple[int, int] = PROFILE_INPUT) -> dict[str, int]:
+    """Parameters and MACs, with 17 keypoints."""
     from hrnas.nets.cost import measure_cost
 
-    cost = measure_cost(architecture, keypoints=17, input=PROFILE_INPUT)
+    cost = measure_cost(architecture, keypoints=17, input=input)
     return {"params": cost.params, "macs": cost.macs}
