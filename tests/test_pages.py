@@ -5,10 +5,14 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
+from workshop import write_cards
 
-from hrnas.cli import WORDS, word_parser
+from hrnas.cli import WORDS, main, word_parser
+from hrnas.nets.cost import measure_cost
+from hrnas.space.published import load_architecture, published_names
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted(
@@ -61,3 +65,31 @@ def test_what_a_page_points_to_is_there(page: Path):
 @pytest.mark.parametrize("word", re.findall(r"`make ([a-z-]+)`", (ROOT / "README.md").read_text(encoding="utf-8")))
 def test_the_readme_knows_the_words_of_make(word: str):
     assert re.search(rf"^{word}:", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)
+
+
+def test_the_readmes_lines_of_python_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (lines,) = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S)
+    write_cards(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert main(["search", "tiny", "--name", "quickstart", "--quiet"]) == 0
+    names: dict[str, Any] = {}
+    exec(compile(lines, "README.md", "exec"), names)
+    assert names["point"].key == load_architecture("published/lite_hrnet_18").key
+    assert names["study"].study().name == "quickstart"
+    names["study"].close()
+
+
+README_TABLE = re.findall(
+    r"^\| `(published/\w+)` \| ([\d,]+) \| ([\d.]+) M \| ([\d.]+) M \| ([\d.]+) [MG] \(`(\w+)`\) \|$",
+    (ROOT / "README.md").read_text(encoding="utf-8"),
+    flags=re.MULTILINE,
+)
+
+
+def test_the_readmes_costs_are_those_of_the_program():
+    assert len(README_TABLE) == len(published_names())
+    for name, params, macs, as_released, printed, scale in README_TABLE:
+        cost = measure_cost(load_architecture(name))
+        assert f"{cost.params:,}" == params, name
+        assert (f"{cost.macs / 1e6:.1f}", f"{cost.macs_as_released / 1e6:.1f}") == (macs, as_released), name
+        assert f"{getattr(cost, scale):.{len(printed.partition('.')[2])}f}" == printed, name
