@@ -128,7 +128,7 @@ class SearchProgress(_Shown):
         return float(min(max(here - below, 0.0), self._epochs_of(event.rung)))
 
     def _name(self, event: Event) -> str:
-        who = f"trial {event.trial + 1}" if event.trial >= 0 else event.key
+        who = f"trial {event.trial}" if event.trial >= 0 else event.key  # numbered as on the page
         return f"{who} ({event.title or event.key}), rung {event.rung}"
 
     def _scores(self, score: float | None, ap: float | None) -> str:

@@ -62,10 +62,10 @@ def test_lines_tell_scores_the_best_and_the_time_left(folder: Path):
     lines = stream.getvalue().splitlines()
     assert lines == [
         "shown: getting the data ready",
-        "trial 1 (abc), rung 0: score 0.250, AP 0.000; 1 of 9 finished, best score 0.250, AP 0.000, front 2, "
+        "trial 0 (abc), rung 0: score 0.250, AP 0.000; 1 of 9 finished, best score 0.250, AP 0.000, front 2, "
         "10 s so far, about 3 min 50 s left",  # 24 epochs in all, 23 to go at 10 s each
-        "trial 2 (def), rung 0: failed: Diverged: loss is nan",
-        "trial 3 (small), rung 0: score 0.125, AP 0.062; 2 of 9 finished, best score 0.250, AP 0.000, front 2, "
+        "trial 1 (def), rung 0: failed: Diverged: loss is nan",
+        "trial 2 (small), rung 0: score 0.125, AP 0.062; 2 of 9 finished, best score 0.250, AP 0.000, front 2, "
         "20 s so far, about 3 min 40 s left",
     ]
 
