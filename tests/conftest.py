@@ -13,11 +13,15 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def same_dice_every_time() -> None:
-    """Seed the global generators; a test that needs another seed makes its own generator."""
+    """Seed the global generators; a test that needs another seed makes its own generator.
+
+    Training flushes denormal numbers to zero, for the whole thread; the next test has them again.
+    """
     random.seed(0)
     np.random.seed(0)
     if "torch" in sys.modules:
         sys.modules["torch"].manual_seed(0)
+        sys.modules["torch"].set_flush_denormal(False)
 
 
 @pytest.fixture(autouse=True)
