@@ -187,12 +187,17 @@ def train(said: Namespace) -> int:
     from hrnas.names import find_architecture, runs_folder
     from hrnas.progress import TrainingProgress
     from hrnas.training.full import train_architecture
+    from hrnas.training.loop import Diverged
 
     recipe = load_recipe(said.trainer).with_changes(input=said.input, epochs=said.epochs).at(said.data)
     architecture = find_architecture(said.architecture, said.runs)
     out = said.out or runs_folder(said.runs) / "trained" / f"{architecture.key}-{recipe.name}-seed{said.seed}"
     with TrainingProgress(sys.stderr, quiet=said.quiet) as progress:
-        result = train_architecture(architecture, recipe, out, said.seed, progress)
+        try:
+            result = train_architecture(architecture, recipe, out, said.seed, progress)
+        except Diverged as error:
+            print(f"training cannot go on: {error}; a lower rate may help; {out} holds its last state", file=sys.stderr)
+            return 1
     if said.json:
         print(_json(result))
     else:
@@ -431,9 +436,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # another program wants the cores. Spinning this little costs nothing on a quiet machine; torch reads it on loading.
     os.environ.setdefault("GOMP_SPINCOUNT", "5000")
     if threading.current_thread() is threading.main_thread():
-        signal.signal(
-            signal.SIGTERM, signal.default_int_handler
-        )  # a polite end is an interruption: claims are given back
+        # a polite end is an interruption: claims are given back
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return _run(arguments)
     except UserError as error:
@@ -445,6 +449,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `hrnas cards | head`: the reader has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        print(f"{error.filename or 'hrnas'}: {error.strerror or error}", file=sys.stderr)
+        return 1
 
 
 def _run(arguments: list[str]) -> int:
@@ -506,7 +513,7 @@ def _how_to_go_on(arguments: list[str]) -> str:
 
 def _front_of(folder: Path) -> tuple[str, dict[str, Any]]:
     """The front of a study, as text and as JSON."""
-    from hrnas.names import open_study
+    from hrnas.names import open_study, study_as_typed
     from hrnas.report.facts import format_front, front_document, read_facts
 
     ledger = open_study(str(folder))
@@ -514,7 +521,7 @@ def _front_of(folder: Path) -> tuple[str, dict[str, Any]]:
         facts = read_facts(ledger)
     finally:
         ledger.close()
-    return format_front(facts), front_document(facts)
+    return format_front(facts), front_document(facts, study_as_typed(folder, facts.name))
 
 
 def _json(document: object) -> str:

@@ -39,6 +39,12 @@ def find_study(study: str, runs: Path | str | None = None) -> Path:
     raise UserError(f"no study '{study}' in {folder}; {hint}")
 
 
+def study_as_typed(folder: Path, name: str) -> str:
+    """What finds a study again on the command line: its name where it lies under the runs folder, else the path."""
+    expected = os.path.abspath(runs_folder() / name)
+    return name if os.path.abspath(folder) == expected else str(folder)
+
+
 def open_study(study: str, runs: Path | str | None = None) -> Ledger:
     """Open the ledger of a study.
 

@@ -201,6 +201,14 @@ def _unknown_picture(root: Path) -> None:
     write(root, load(root) | {"annotations": [annotation(1, 99)]})
 
 
+def _category_is_a_word(root: Path) -> None:
+    write(root, load(root) | {"categories": ["person"]})
+
+
+def _flat_skeleton(root: Path) -> None:
+    write(root, load(root) | {"categories": [CATEGORY | {"skeleton": [1, 2]}]})
+
+
 def _no_box(root: Path) -> None:
     row = annotation(1, 1)
     del row["bbox"]
@@ -226,6 +234,8 @@ def _no_box(root: Path) -> None:
         (_nobody_labelled, r"val2017.json: no person in it has a labelled keypoint"),
         (_wrong_count, r"val2017.json: annotation 21 has 3 numbers for its keypoints; 51 are expected"),
         (_unknown_picture, r"val2017.json: not annotations in COCO's keypoint format: .*99"),
+        (_category_is_a_word, r"val2017.json: not annotations in COCO's keypoint format"),
+        (_flat_skeleton, r"val2017.json: not annotations in COCO's keypoint format"),
         (_no_box, r"val2017.json: .*the key 'bbox' is missing"),
     ],
 )

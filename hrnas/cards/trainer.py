@@ -75,10 +75,9 @@ def data_at(data: DrawnData | CocoData | None, root: Path | None) -> DrawnData |
     """A card's data with another folder of pictures; drawn data gives way to the pictures."""
     if root is None:
         return data
+    folder = str(root.absolute())  # so that a study finds its pictures from wherever it is gone on with
     return (
-        data.model_copy(update={"root": str(root)})
-        if isinstance(data, CocoData)
-        else CocoData(kind="coco", root=str(root))
+        data.model_copy(update={"root": folder}) if isinstance(data, CocoData) else CocoData(kind="coco", root=folder)
     )
 
 

@@ -191,12 +191,12 @@ def read_people(
     """
     file, folder = Path(annotation_file), Path(pictures_folder)
     data = _read_json(file)
-    category = _find_category(data, file)
-    points = keypoint_set or _read_keypoint_set(category, file)
     try:
+        category = _find_category(data, file)
+        points = keypoint_set or _read_keypoint_set(category, file)
         rows = [row for row in data["annotations"] if row["category_id"] == category["id"]]
         return _to_people(data["images"], rows, points, file, folder)
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         if isinstance(error, UserError):
             raise
         reason = f"the key {error} is missing" if isinstance(error, KeyError) else str(error)

@@ -6,7 +6,6 @@ run folder -> ledger -> facts -> figures -> `report.html`
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
 from hrnas.ledger import Ledger
-from hrnas.names import open_study, runs_folder
+from hrnas.names import open_study, study_as_typed
 from hrnas.reading import write_atomically
 from hrnas.report.facts import StudyFacts, front_table, read_facts
 from hrnas.report.figures import CONFIG, FONT, SHADES, front_figure, history_figure, progress_figure
@@ -54,7 +53,7 @@ def write_report(folder: Path | str, ledger: Ledger | None = None) -> Path:
         if ledger is None:
             opened.close()
     page = folder / FILE
-    write_atomically(page, render_page(facts, study=_as_typed(folder, facts.name)))
+    write_atomically(page, render_page(facts, study=study_as_typed(folder, facts.name)))
     return page
 
 
@@ -93,12 +92,6 @@ def render_page(facts: StudyFacts, study: str | None = None) -> str:
         font=FONT,
         most_reasons=MOST_REASONS,
     )
-
-
-def _as_typed(folder: Path, name: str) -> str:
-    """What finds the study again on the command line: its name where it lies under the runs folder, else the path."""
-    expected = os.path.abspath(runs_folder() / name)
-    return name if os.path.abspath(folder) == expected else str(folder)
 
 
 def _panels(facts: StudyFacts) -> tuple[Panel, ...]:
