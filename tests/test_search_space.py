@@ -86,6 +86,114 @@ def test_the_corners_show_every_kind_smallest_and_largest() -> None:
     assert {tree["widths"][0] for tree in trees} == {16, 48}
 
 
+# a card may say each of these in any order, and each with any of the conditions
+CHOICES = {
+    "widths[0]": {"any": [16, 32]},
+    "widths[2]": {"any": [48, 96]},
+    "stages[0].row.kind": {"any": ["shuffle", "weighted_shuffle"]},
+    "stages[0].row.cross.kind": {"any": ["none", "ccw"]},
+    "stages[1].modules": {"any": [1, 2, 3]},
+    "stages[1].row.kind": {"any": ["shuffle", "residual"]},
+    "stages[2].blocks": {"any": [1, 2]},
+}
+CONDITIONS = [
+    {"stages[0].row.kind": "shuffle"},
+    {"stages[0].row.cross.kind": "none"},
+    {"stages[1].row.kind": ["residual"]},
+    {"stages[1].modules": [2, 3]},
+    {"stages[-1].blocks": 2},
+    {"widths[1]": 64},
+    {"widths[-1]": [64, 192]},
+]
+condition = st.none() | st.sampled_from(CONDITIONS)
+
+
+@settings(max_examples=25, deadline=None)
+@given(order=st.permutations(list(CHOICES)), conditions=st.tuples(*(condition for _ in CHOICES)))
+def test_a_condition_reads_what_was_chosen_wherever_it_stands(order: list[str], conditions: tuple) -> None:
+    when = dict(zip(CHOICES, conditions, strict=True))
+    choices = {path: CHOICES[path] | ({"when": when[path]} if when[path] else {}) for path in order}
+    try:
+        space = space_of(choices=choices)
+    except UserError as error:
+        assert any(text in str(error) for text in ("wait for each other", "itself can change", "can never act"))
+        return
+    every = {}
+    for genome in product(*(range(gene.size) for gene in space.genes)):
+        architecture = space.decode(genome)
+        every[architecture.key] = space.canonical(genome)
+        assert space.encode(architecture) == space.canonical(genome)
+        tree = architecture.tree()
+        for gene, on in zip(space.genes, space._grow(genome)[1], strict=True):  # the second opinion: on the end's tree
+            holds = all(_found(tree, path) in allowed for path, allowed in gene.when)
+            assert on == (holds and _found(tree, gene.path) is not None), gene.path
+    assert space.size == len(every) == len(set(every.values()))
+
+
+def _found(tree, path: str):
+    """What stands at a path, or `None`."""
+    for part in path.replace("[", ".").replace("]", "").split("."):
+        tree = tree[int(part)] if part.isdigit() else tree.get(part)
+        if tree is None:
+            return None
+    return tree
+
+
+def test_a_shallow_choice_may_wait_for_a_deep_one() -> None:
+    choices = {
+        "widths[0]": {"from": 16, "to": 32, "step": 16, "when": {"stages[0].row.kind": "residual"}},
+        "stages[0].row.kind": ["shuffle", "residual"],
+    }
+    space = space_of(choices=choices)
+    assert space.size == 3
+    widths = {(a.stages[0].row.kind, a.widths[0]) for a in map(space.decode, space.enumerate())}
+    assert widths == {("shuffle", 30), ("residual", 16), ("residual", 32)}
+
+
+def test_conditions_in_a_circle_are_refused_with_their_paths() -> None:
+    row, blocks = "stages[0].row.kind", "stages[0].blocks"
+    circle = {
+        row: {"any": ["shuffle", "residual"], "when": {blocks: 2}},
+        blocks: {"any": [1, 2], "when": {row: "shuffle"}},
+    }
+    with pytest.raises(UserError, match=r"little.yaml: choices: these wait for each other: .* waits for .* waits for"):
+        space_of(choices=circle)
+    with pytest.raises(
+        UserError, match=r"row\.kind: its `when` names stages\[0\]\.row\.kernel, which .* itself can change"
+    ):
+        space_of(choices={row: {"any": ["shuffle", "residual"], "when": {"stages[0].row.kernel": 3}}})
+
+
+@pytest.mark.parametrize(
+    ("choices", "says"),
+    [
+        (
+            {"stages[7].blocks": [1, 2]},
+            "choices.stages[7].blocks: there is no stages[7]; there are stages[0] to stages[2]",
+        ),
+        ({"widths[9]": [16]}, "choices.widths[9]: there is no widths[9]; there are widths[0] to widths[3]"),
+        ({"widths[-5]": [16]}, "choices.widths[-5]: there is no widths[-5]"),
+        ({"stem.blocks": [1, 2]}, "choices.stem.blocks: this can never act"),
+        (
+            {"stages[0].modules": {"any": [1, 2], "when": {"head.kind": "conv"}}},
+            "choices.stages[0].modules: this can never",
+        ),
+        ({"widths[3]": [16, 32], "widths[-1]": [64, 128]}, "choices.widths[-1]: widths[3] is chosen twice"),
+        ({"stages[0].blocks": {"any": [1], "when": {"stages[3].blocks": 2}}}, "there is no stages[3]"),
+    ],
+)
+def test_a_choice_that_can_never_act_is_refused(choices: dict, says: str) -> None:
+    with pytest.raises(UserError) as caught:
+        space_of(base="published/lite_hrnet_18", choices=choices)
+    assert f"little.yaml: {says}" in str(caught.value) or says in str(caught.value)
+
+
+def test_an_index_from_the_end_is_the_same_choice() -> None:
+    space = space_of(choices={"widths[0]": [16, 32], "widths[-1]": [96, 160]})
+    assert [gene.path for gene in space.genes] == ["widths[0]", "widths[3]"]
+    assert space.decode((1, 1)).widths == (32, 64, 128, 160), "what is chosen is not doubled"
+
+
 def test_other_branches_double_unless_they_are_chosen() -> None:
     assert space_of().decode((1, 0, 0, 0, 0)).widths == (32, 64, 128, 256)
     free = space_of(choices={"widths[0]": [16, 32], "widths[2]": {"ordered": [48, 96]}})

@@ -3,12 +3,13 @@
 A card gives a `base` (a published point or an architecture's tree) and `choices`, each a path into that tree:
 
     stem.kind: [bottleneck, shuffle]                       a list: categories
-    widths[0]: {from: 16, to: 64, step: 8}                 an ordered choice; the other branches double unless they
-    are chosen too stages[*].modules: {ordered: [1, 2, 4]}                [*]: each stage decides for itself
+    widths[0]: {from: 16, to: 64, step: 8}                 an ordered choice
+    stages[*].modules: {ordered: [1, 2, 4]}                [*]: each stage decides for itself
     stages[all].row.kind: [shuffle, weighted_shuffle]      [all]: one decision for all stages
-    stages[*].row.single.reduction: {from: 2, to: 8, step: 2, when: {stages[*].row.kind: weighted_shuffle}}
+    stages[*].blocks: {from: 2, to: 4, when: {stages[*].row.kind: shuffle}}
 
-A choice about an option that the chosen kind does not have is inactive; `when` adds conditions of one's own. Inactive
+Where `widths[0]` is chosen, the other branches double unless they are chosen too. A choice about an option that the
+chosen kind does not have is inactive; `when` adds conditions of one's own, on what the other choices decide. Inactive
 genes are 0 in a canonical genome and never change the architecture's key.
 """
 
@@ -19,7 +20,7 @@ import math
 import re
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import product
 from pathlib import Path
@@ -55,8 +56,17 @@ class SearchSpace:
         self.about = about
         self.genes = genes
         self._base = base.model_dump(mode="json")
-        self._steps = sorted(range(len(genes)), key=lambda g: _depth(genes[g].path))  # kinds before their options
-        self._widths_chosen = {int(m[1]) for gene in genes if (m := re.fullmatch(r"widths\[(\d+)\]", gene.path))}
+        self._parents = [
+            {other for other in range(len(genes)) if other != index and _decides(genes[other], gene)}
+            for index, gene in enumerate(genes)
+        ]
+        self._steps = _order(genes, self._parents)
+        self._widths_chosen = {branch for gene in genes for branch in _branches(gene.path, len(base.widths))}
+
+    @property
+    def base(self) -> Tree:
+        """The architecture's tree that stands wherever nothing is chosen."""
+        return copy.deepcopy(self._base)
 
     # -- from and to genomes ------------------------------------------------------------------------------------------
 
@@ -167,7 +177,7 @@ class SearchSpace:
     # -- the workings -------------------------------------------------------------------------------------------------
 
     def _grow(self, genome: Genome) -> tuple[Tree, list[bool]]:
-        """Write each gene's value into a copy of the base, kinds first; say which genes had a place to write to."""
+        """Write each gene's value into a copy of the base, what decides others first; say which genes were active."""
         if len(genome) != len(self.genes):
             raise UserError(f"space {self.name}: a genome has {len(self.genes)} genes, got {len(genome)}")
         tree = copy.deepcopy(self._base)
@@ -179,11 +189,16 @@ class SearchSpace:
                 active[index] = True
                 for place in places:
                     _write(tree, place, copy.deepcopy(gene.values[genome[index]]))
-        if 0 in self._widths_chosen:
-            for branch in range(1, len(tree["widths"])):
-                if branch not in self._widths_chosen:
-                    tree["widths"][branch] = 2 * tree["widths"][branch - 1]
+                if places[0][0] == "widths":
+                    self._double(tree["widths"])
+        self._double(tree["widths"])
         return tree, active
+
+    def _double(self, widths: list[int]) -> None:
+        """Give the branches that are not chosen twice the width of the one before, where the first is chosen."""
+        for branch in range(1, len(widths)) if 0 in self._widths_chosen else ():
+            if branch not in self._widths_chosen:
+                widths[branch] = 2 * widths[branch - 1]
 
     def _holds(self, gene: Gene, tree: Tree) -> bool:
         return all(all(_read(tree, place) in allowed for place in _places(path, tree)) for path, allowed in gene.when)
@@ -194,32 +209,34 @@ class SearchSpace:
                 for value in range(1, gene.size):
                     yield (*genome[:index], value, *genome[index + 1 :])
 
-    def _parents(self, index: int) -> set[int]:
-        """The genes that can switch this one on or off."""
-        gene = self.genes[index]
-        watched = [path for path, _ in gene.when]
-        return {
-            other
-            for other, candidate in enumerate(self.genes)
-            if other != index
-            and (
-                any(_overlap(candidate.path, path) for path in watched)
-                or _overlap(_slot(candidate.path), gene.path, proper=True)
-            )
-        }
+    def first_active(self, index: int) -> Genome | None:
+        """The first genome, by the genes that decide about this one, in which it is active; `None`: it never is."""
+        above: set[int] = set()
+        waiting = set(self._parents[index])
+        while waiting:
+            above |= waiting
+            waiting = {other for gene in waiting for other in self._parents[gene]} - above
+        deciders = sorted(above)
+        for values in product(*(range(self.genes[other].size) for other in deciders)):
+            genome = [0] * len(self.genes)
+            for other, value in zip(deciders, values, strict=True):
+                genome[other] = value
+            if self._grow(tuple(genome))[1][index]:
+                return tuple(genome)
+        return None
 
     def _components(self) -> list[list[int]]:
         """Genes grouped so that no gene's activity depends on another group."""
         group = list(range(len(self.genes)))
         for index in range(len(self.genes)):
-            for parent in self._parents(index):
+            for parent in self._parents[index]:
                 old, new = group[index], group[parent]
                 group = [new if g == old else g for g in group]
         return [[i for i, g in enumerate(group) if g == name] for name in dict.fromkeys(group)]
 
     def _count(self, component: list[int]) -> int:
         """Canonical genomes of one group: for each setting of its switches, the product of the active others."""
-        switches = sorted({p for index in component for p in self._parents(index)} & set(component))
+        switches = sorted({p for index in component for p in self._parents[index]} & set(component))
         free = [index for index in component if index not in switches]
         total, seen = 0, set()
         for values in product(*(range(self.genes[s].size) for s in switches)):
@@ -263,8 +280,11 @@ def space_from_card(card: SpaceCard, path: Path | str = "space card") -> SearchS
     genes, problems = _read_choices(card.choices, base)
     if problems:
         raise UserError("\n".join(f"{path}: {problem}" for problem in problems))
-    space = SearchSpace(card.name, base, tuple(genes), card.about)
-    problems = _check_values(space)
+    try:
+        space = SearchSpace(card.name, base, tuple(genes), card.about)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    problems = _check_genes(space)
     if problems:
         raise UserError("\n".join(f"{path}: {problem}" for problem in problems))
     for name in card.must_contain:
@@ -280,36 +300,48 @@ def space_from_card(card: SpaceCard, path: Path | str = "space card") -> SearchS
 
 
 def _read_choices(choices: Mapping[str, Any], base: Architecture) -> tuple[list[Gene], list[str]]:
-    stages, genes, problems = len(base.stages), [], []
+    lengths = {
+        name: len(value)
+        for name, value in base.model_dump().items()
+        if isinstance(value, tuple) and name not in choices
+    }
+    genes: dict[str, Gene] = {}
+    problems: list[str] = []
     for path, choice in choices.items():
-        copies = range(stages) if "stages[*]" in path else [None]
+        copies = range(len(base.stages)) if "stages[*]" in path else [None]
         for stage in copies:
             here = path if stage is None else path.replace("stages[*]", f"stages[{stage}]")
             try:
-                genes.append(_read_choice(here, choice, stage))
+                gene = _read_choice(here, choice, stage, lengths)
+                if gene.path in genes:
+                    raise ValueError(f"{gene.path} is chosen twice")
+                genes[gene.path] = gene
             except ValueError as error:
                 problems.append(f"choices.{path}: {error}")
                 break
-    return genes, problems
+    return list(genes.values()), problems
 
 
-def _check_values(space: SearchSpace) -> list[str]:
-    """Decode each value of each gene once, so that a value no network can have is found before the search."""
+def _check_genes(space: SearchSpace) -> list[str]:
+    """Find each gene active once and decode its values there: what no network can have is found before the search."""
     problems = []
     for index, gene in enumerate(space.genes):
+        genome = space.first_active(index)
+        if genome is None:
+            why = "or its `when` holds for none that has" if gene.when else "whatever is chosen"
+            problems.append(f"choices.{gene.path}: this can never act: no network of the space has this option, {why}")
+            continue
         for value in range(gene.size):
-            genome = [0] * len(space.genes)
-            genome[index] = value
             try:
-                space.decode(tuple(genome))
+                space.decode((*genome[:index], value, *genome[index + 1 :]))
             except UserError as error:
                 reason = str(error).splitlines()[0].split(": ", 1)[-1]
                 problems.append(f"choices.{gene.path}: {_short(gene.values[value])}: {reason}")
     return problems
 
 
-def _read_choice(path: str, choice: Any, stage: int | None) -> Gene:
-    _check_path(path)
+def _read_choice(path: str, choice: Any, stage: int | None, lengths: Mapping[str, int]) -> Gene:
+    path = _check_path(path, lengths)
     conditions: Mapping[str, Any] = {}
     ordered = False
     if isinstance(choice, Mapping):
@@ -342,7 +374,7 @@ def _read_choice(path: str, choice: Any, stage: int | None) -> Gene:
     when = []
     for where, allowed in conditions.items():
         where = where if stage is None else where.replace("stages[*]", f"stages[{stage}]")
-        _check_path(where)
+        where = _check_path(where, lengths)
         when.append((where, tuple(allowed) if isinstance(allowed, (list, tuple)) else (allowed,)))
     return Gene(path, filled, ordered, tuple(when))
 
@@ -432,12 +464,65 @@ def _slot(path: str) -> str:
     return path.removesuffix(".kind")
 
 
-def _overlap(path: str, other: str, proper: bool = False) -> bool:
+def _leads(path: str, other: str) -> bool:
     """Whether `path` (with `[all]` standing for any index) is `other` or leads to it."""
     mine, theirs = _parts(path), _parts(other)
-    if len(mine) > len(theirs) or (proper and len(mine) == len(theirs)):
-        return False
-    return all(a == b or "all" in (a, b) for a, b in zip(mine, theirs, strict=False))
+    return len(mine) <= len(theirs) and all(a == b or "all" in (a, b) for a, b in zip(mine, theirs, strict=False))
+
+
+def _branches(path: str, count: int) -> set[int]:
+    """The branches whose widths a path means."""
+    name, *index = _parts(path)
+    if name != "widths":
+        return set()
+    return {index[0]} if index and isinstance(index[0], int) else set(range(count))
+
+
+def _changes(path: str, other: str) -> bool:
+    """Whether writing at `path` can change what stands at `other`: a kind brings options, a width those after it."""
+    if _leads(_slot(path), other) or _leads(other, path):
+        return True
+    mine, theirs = _parts(path), _parts(other)
+    if mine[0] == theirs[0] == "widths":
+        first, last = (parts[1] if len(parts) > 1 else "all" for parts in (mine, theirs))
+        return "all" in (first, last) or (isinstance(first, int) and isinstance(last, int) and first < last)
+    return False
+
+
+def _decides(gene: Gene, other: Gene) -> bool:
+    """Whether one gene must be written before the other: it makes the other's place, or the other's `when` names it."""
+    inside = _leads(_slot(gene.path), other.path) and len(_parts(_slot(gene.path))) < len(_parts(other.path))
+    same = _leads(gene.path, other.path) and _leads(other.path, gene.path)
+    return (inside and not same) or any(_changes(gene.path, path) for path, _ in other.when)
+
+
+def _order(genes: Sequence[Gene], parents: Sequence[set[int]]) -> list[int]:
+    """The order to write genes in: parents first, then slots before their kinds before their options.
+
+    Raises:
+        UserError: the conditions go round in a circle.
+    """
+    for gene in genes:
+        for path, _ in gene.when:
+            if _changes(gene.path, path):
+                raise UserError(f"choices.{gene.path}: its `when` names {path}, which this choice itself can change")
+    left = sorted(range(len(genes)), key=lambda index: _depth(genes[index].path))
+    order: list[int] = []
+    while left:
+        ready = next((index for index in left if parents[index] <= set(order)), None)
+        if ready is None:
+            raise UserError(f"choices: these wait for each other: {_circle(genes, parents, left)}")
+        order.append(ready)
+        left.remove(ready)
+    return order
+
+
+def _circle(genes: Sequence[Gene], parents: Sequence[set[int]], left: Sequence[int]) -> str:
+    """The circle that one comes into on the way from any of the genes left to what it waits for."""
+    way = [left[0]]
+    while way.count(way[-1]) == 1:
+        way.append(min(parents[way[-1]] & set(left)))
+    return " waits for ".join(genes[index].path for index in way[way.index(way[-1]) :])
 
 
 def _leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -496,11 +581,23 @@ def _models_at(path: str) -> tuple[list[type[BaseModel]], Any]:
     return models, annotation
 
 
-def _check_path(path: str) -> None:
-    _parts(path)
-    if path.endswith(".kind"):
-        path = _slot(path)
-    _models_at(path)
+def _check_path(path: str, lengths: Mapping[str, int]) -> str:
+    """The path with indices counted from the front.
+
+    Args:
+        lengths: how long the lists of the base are.
+
+    Raises:
+        ValueError: it is no path, no kind has such an option, or a list is shorter.
+    """
+    parts = _parts(path)
+    _models_at(_slot(path) if path.endswith(".kind") else path)
+    if len(parts) > 1 and isinstance(parts[1], int) and parts[0] in lengths:
+        name, length = str(parts[0]), lengths[str(parts[0])]
+        if not -length <= parts[1] < length:
+            raise ValueError(f"there is no {name}[{parts[1]}]; there are {name}[0] to {name}[{length - 1}]")
+        path = path.replace(f"[{parts[1]}]", f"[{parts[1] % length}]", 1)
+    return path
 
 
 def _fill(path: str, value: Any) -> Any:
