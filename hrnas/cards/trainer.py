@@ -47,6 +47,14 @@ class CocoData(Options):
     drawn: int = Field(0, ge=0)
     seed: int = Field(0, ge=0)
 
+    @model_validator(mode="after")
+    def _somebody_is_learnt_from(self) -> CocoData:
+        if self.persons == 0 and self.drawn == 0:
+            raise ValueError(
+                "persons: 0 takes nobody of the training pictures; give drawn people too, as in drawn: 3000"
+            )
+        return self
+
     @property
     def label(self) -> str:
         """What a score says of its data."""
@@ -144,9 +152,9 @@ class Recipe(Options):
     """A trainer card.
 
     `start` is how fresh weights are drawn: tiny, as the `paper`s' code does, or `scaled` by their inputs, which suits
-    short budgets. `ema` is the decay of a moving average of the weights, `clip` the largest norm of a gradient,
-    `cache` whether persons' surroundings are decoded once at a reduced size (proxies) or warped from the original
-    picture each time.
+    short budgets. `ema` is the decay of a moving average of the weights, `amp` whether the network computes in bf16
+    (only where the device can), `clip` the largest norm of a gradient, `cache` whether persons' surroundings are
+    decoded once at a reduced size (proxies) or warped from the original picture each time.
     """
 
     name: str
@@ -162,7 +170,7 @@ class Recipe(Options):
     schedule: Schedule = Schedule()
     ema: Annotated[Share, Field(lt=1)] | None = None
     start: Literal["paper", "scaled"] = "paper"
-    amp: Literal["off", "bf16"] = "off"
+    amp: Literal["none", "bf16"] = "none"
     clip: Positive | None = None
     flip_test: bool = True
     evaluate_every: int = Field(10, ge=1)

@@ -4,10 +4,10 @@ The folder that it leaves:
 
     architecture.yaml  recipe.yaml     what was trained, and how
     training.pt                        the last checkpoint: the same command goes on from it
-    weights.safetensors                the network to use (the moving average where the recipe has one), of the last
-    epoch best.safetensors                   the same of the epoch with the best AP
-    log.csv                            a line for each evaluation
-    result.json                        the scores of the last epoch
+    weights.safetensors                the network to use (the moving average where there is one) of the last evaluation
+    best.safetensors                   the same of the evaluation with the best AP
+    result.json                        the scores of the last evaluation
+    log.csv                            a line for each evaluation, written when all its other files are
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from hrnas.pose.batches import Batches
 from hrnas.reading import UserError, format_size, read_yaml, write_atomically, write_yaml
 from hrnas.space.architecture import Architecture
 from hrnas.training.evaluation import score_people
-from hrnas.training.loop import Progress, Training, pick_device
-from hrnas.training.proxy import make_net, open_pixels
+from hrnas.training.loop import Progress, Training, check_amp, pick_device
+from hrnas.training.proxy import make_net, open_pixels, training_identity
 from hrnas.training.sources import load_sources
 
 LOGGED = ("epoch", "loss", "seconds", "ap", "ap50", "ap75", "ap_m", "ap_l", "ar", "oks")
@@ -45,18 +45,27 @@ def train_architecture(
     """Train by the whole recipe; AP and the rest are measured on the validation set with ground-truth boxes.
 
     Raises:
-        UserError: the data are not as they must be, or `out` holds another training.
-        Diverged: the loss became infinite or not a number.
+        UserError: the data are not as they must be, the device cannot do what the recipe asks for, or `out` holds
+            another training; then nothing was written.
+        Diverged: the loss or a gradient became infinite or not a number.
     """
     began = time.monotonic()
-    sources, device = load_sources(recipe.data), pick_device()
-    _claim_folder(out, architecture, recipe, seed)
+    device = pick_device()
+    check_amp(recipe, device)
+    sources = load_sources(recipe.data)
+    persons = len(sources.train)
+    if not persons:
+        raise UserError("data.holdout: all pictures are held out, so nobody is left to learn from; lower it")
+    train_pixels, pixels = open_pixels(sources.train, recipe), open_pixels(sources.val, recipe)
     net = make_net(architecture, len(sources.train.keypoint_set.names), recipe, seed)
-    training = Training(net, recipe, device)
+    training = Training(net, recipe, device, training_identity(architecture, recipe, seed, persons))
+    cards = _check_folder(out, architecture, recipe, seed)
     training.resume(out / "training.pt")
+    for name, tree in cards.items():
+        write_yaml(out / name, tree)
     batches = Batches(
         sources.train,
-        open_pixels(sources.train, recipe),
+        train_pixels,
         recipe.input,
         recipe.batch_size,
         sigma=recipe.codec.sigma,
@@ -64,47 +73,43 @@ def train_architecture(
         seed=seed,
         threads=1,
     )
-    pixels = open_pixels(sources.val, recipe)
     log = _read_log(out / "log.csv", training.epoch)
-    at = Progress(training.epoch, recipe.epochs, 0, len(batches), float("nan"), 0.0)
-
-    def remember(progress: Progress) -> None:
-        nonlocal at
-        at = progress
-        if on_progress is not None:
-            on_progress(progress)
-
     while True:
         due = training.epoch == recipe.epochs or (training.epoch and training.epoch % recipe.evaluate_every == 0)
         if due and not any(line["epoch"] == training.epoch for line in log):
             scores = score_people(training.best_net, sources.val, pixels, recipe, device)
-            log.append({"epoch": training.epoch, "loss": at.loss, "seconds": time.monotonic() - began, **scores})
-            _write_log(out / "log.csv", log)
+            scores = {**scores, "score": scores["ap"], "persons_train": persons}
+            log.append({"epoch": training.epoch, "loss": training.loss, "seconds": time.monotonic() - began, **scores})
             _save_weights(out / "weights.safetensors", training.best_net)
             if scores["ap"] >= max(line["ap"] for line in log):
                 _save_weights(out / "best.safetensors", training.best_net)
-            _write_result(out, architecture, recipe, seed, scores)
+            _write_result(out, architecture, recipe, training.epoch, seed, scores)
+            _write_log(out / "log.csv", log)  # last: an evaluation without its line is made again
         if training.epoch >= recipe.epochs:
             return json.loads((out / "result.json").read_text(encoding="utf-8"))
         training.run(
-            batches, training.epoch + 1, until_rate=recipe.epochs, on_progress=remember, checkpoint=out / "training.pt"
+            batches,
+            training.epoch + 1,
+            until_rate=recipe.epochs,
+            on_progress=on_progress,
+            checkpoint=out / "training.pt",
         )
 
 
-def _claim_folder(out: Path, architecture: Architecture, recipe: Recipe, seed: int) -> None:
-    """Write what is trained here, or find that the same was begun.
+def _check_folder(out: Path, architecture: Architecture, recipe: Recipe, seed: int) -> dict[str, Any]:
+    """See that nothing else was begun here; returns the cards that say what is trained, by file name.
 
     Raises:
         UserError: the folder holds the training of something else.
     """
     wanted = {"seed": seed, **recipe.model_dump(mode="json")}
-    ours = {"architecture.yaml": {"architecture": architecture.tree()}, "recipe.yaml": wanted}
-    for name, tree in ours.items():
+    cards = {"architecture.yaml": {"architecture": architecture.tree()}, "recipe.yaml": wanted}
+    cards = json.loads(json.dumps(cards))  # tuples become lists, as YAML reads them
+    for name, tree in cards.items():
         path = out / name
-        if path.exists() and read_yaml(path) != json.loads(json.dumps(tree)):
+        if path.exists() and read_yaml(path) != tree:
             raise UserError(f"{path}: this folder holds the training of something else; say another one with --out")
-    for name, tree in ours.items():
-        write_yaml(out / name, json.loads(json.dumps(tree)))
+    return cards
 
 
 def _save_weights(path: Path, net: nn.Module) -> None:
@@ -118,7 +123,7 @@ def _read_log(path: Path, epoch: int) -> list[dict[str, Any]]:
         return []
     with path.open(encoding="utf-8", newline="") as file:
         lines = [{name: float(value) for name, value in line.items() if value} for line in csv.DictReader(file)]
-    return [line for line in lines if line["epoch"] <= epoch]
+    return [{**line, "epoch": int(line["epoch"])} for line in lines if line["epoch"] <= epoch]
 
 
 def _write_log(path: Path, log: list[dict[str, Any]]) -> None:
@@ -129,11 +134,13 @@ def _write_log(path: Path, log: list[dict[str, Any]]) -> None:
     write_atomically(path, text.getvalue())
 
 
-def _write_result(out: Path, architecture: Architecture, recipe: Recipe, seed: int, scores: dict[str, Any]) -> None:
+def _write_result(
+    out: Path, architecture: Architecture, recipe: Recipe, epoch: int, seed: int, scores: dict[str, Any]
+) -> None:
     result = {
         "key": architecture.key,
         "recipe": f"{recipe.name} {recipe.fingerprint}",
-        "epochs": recipe.epochs,
+        "epochs": epoch,
         "seed": seed,
         "data": recipe.data.label,
         "split": "val",

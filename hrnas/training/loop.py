@@ -1,16 +1,18 @@
 """The one training loop: proxy trials and full training are the same code with different cards.
 
-    batch -> network (bf16 where the card asks) -> loss in fp32 -> finite? -> clip -> optimiser step -> moving average
+    batch -> network (bf16 where the card asks) -> loss in fp32 -> gradients -> all finite? -> clip -> optimiser step
+          -> moving average
 
 Everything that decides the next step is in `Training.state()`: weights, average, optimiser, place in the data and
-torch's random state. The data's own randomness depends only on (seed, epoch, sample), so an interrupted run that is
-loaded again ends with the same bits as one that was never interrupted (on the CPU, with the same number of threads).
+torch's random state; and whose training it is, so that none goes on from another one's. The data's own randomness
+depends only on (seed, epoch, sample), so an interrupted run that is loaded again ends with the same bits as one that
+was never interrupted (on the CPU, with the same number of threads).
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,6 +23,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from hrnas.cards.trainer import Optimiser, Recipe
+from hrnas.reading import UserError
 from hrnas.training.checkpoint import load_checkpoint, save_checkpoint
 from hrnas.training.losses import LOSSES, is_finite
 from hrnas.training.schedule import rate_factor
@@ -30,7 +33,11 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class Diverged(RuntimeError):
-    """Training cannot go on: the loss is not a finite number."""
+    """Training cannot go on: the loss or a gradient is not a finite number."""
+
+
+class OtherTraining(UserError):
+    """A checkpoint that another training left: of another network, recipe, seed or data."""
 
 
 class Batch(Protocol):
@@ -71,6 +78,21 @@ def pick_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def check_amp(recipe: Recipe, device: torch.device) -> None:
+    """See that a device can compute as the card says.
+
+    Raises:
+        UserError: the card asks for bf16 and the device has none.
+    """
+    if recipe.amp == "none":
+        return
+    able = torch.amp.is_autocast_available(device.type)
+    if device.type == "cuda":
+        able = able and torch.cuda.is_bf16_supported(including_emulation=False)
+    if not able:
+        raise UserError(f"amp: this device ({device.type}) cannot compute in bf16; write amp: none in the trainer card")
+
+
 def to_input(images: np.ndarray, device: torch.device) -> Tensor:
     """uint8 RGB (batch, height, width, 3) -> normalised float32 (batch, 3, height, width) on the device."""
     pixels = torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float()
@@ -80,18 +102,30 @@ def to_input(images: np.ndarray, device: torch.device) -> Tensor:
 
 
 class Training:
-    """One network being trained by one recipe."""
+    """One network being trained by one recipe.
 
-    def __init__(self, net: nn.Module, recipe: Recipe, device: torch.device | str = "cpu") -> None:
+    Args:
+        identity: whose training it is, name by name; `resume` goes on only from a checkpoint that says the same.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        recipe: Recipe,
+        device: torch.device | str = "cpu",
+        identity: Mapping[str, str | int] | None = None,
+    ) -> None:
         torch.set_flush_denormal(True)  # fresh networks are full of denormals, which cost a CPU tenfold
         self.device = torch.device(device)
         # the layout that pictures have anyway, and the quicker one for convolutions on CPUs and GPUs
         self.net: nn.Module = net.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.recipe = recipe
+        self.identity = dict(identity or {})
         self.optimiser = _make_optimiser(net, recipe.optimiser)
         self.average = _make_average(net, recipe.ema)
         self.epoch = 0  # epochs finished
         self.step = 0  # steps taken in the epoch under way
+        self.loss: float | None = None  # mean of the last finished epoch
         self._losses = 0.0
 
     @property
@@ -118,7 +152,8 @@ class Training:
             checkpoint: written at each epoch's end, and inside an epoch when the last one is `save_every_seconds` old.
 
         Raises:
-            Diverged: the loss became infinite or not a number; the checkpoint still holds the last good state.
+            Diverged: the loss or a gradient became infinite or not a number; the weights are those of the step before,
+                and the checkpoint still holds a good state.
         """
         began = saved = time.monotonic()
         steps = len(batches)
@@ -137,6 +172,7 @@ class Training:
                 if checkpoint is not None and time.monotonic() - saved > save_every_seconds:
                     self.save(checkpoint)
                     saved = time.monotonic()
+            self.loss = self._losses / self.step
             self.epoch, self.step, self._losses = self.epoch + 1, 0, 0.0
             if checkpoint is not None:
                 self.save(checkpoint)
@@ -156,21 +192,31 @@ class Training:
             raise Diverged(f"the loss is {loss.item()} in epoch {self.epoch + 1}, step {self.step + 1}")
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        if self.recipe.clip is not None:
-            nn.utils.clip_grad_norm_(self.net.parameters(), self.recipe.clip)
+        norm = self._clip()
+        if not is_finite(norm):  # a finite loss may have infinite slopes, and one step along them ends the network
+            raise Diverged(f"the gradient's norm is {norm.item()} in epoch {self.epoch + 1}, step {self.step + 1}")
         self.optimiser.step()
         if self.average is not None:
             self.average.update_parameters(self.net)
         return loss.item()
 
+    def _clip(self) -> Tensor:
+        """Clip the gradients where the recipe says so; returns their norm as it was before."""
+        if self.recipe.clip is not None:
+            return nn.utils.clip_grad_norm_(self.net.parameters(), self.recipe.clip)
+        gradients = [parameter.grad for parameter in self.net.parameters() if parameter.grad is not None]
+        return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+
     def state(self) -> dict[str, Any]:
-        """Everything that decides the next step."""
+        """Everything that decides the next step, and whose it is."""
         return {
+            "identity": self.identity,
             "net": self.net.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "epoch": self.epoch,
             "step": self.step,
+            "loss": self.loss,
             "losses": self._losses,
             "random": torch.get_rng_state(),
         }
@@ -181,7 +227,8 @@ class Training:
         if self.average is not None:
             self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
-        self.epoch, self.step, self._losses = state["epoch"], state["step"], state["losses"]
+        self.epoch, self.step = state["epoch"], state["step"]
+        self.loss, self._losses = state["loss"], state["losses"]
         torch.set_rng_state(state["random"].cpu())
 
     def save(self, path: Path) -> None:
@@ -189,10 +236,22 @@ class Training:
         save_checkpoint(path, self.state())
 
     def resume(self, path: Path) -> bool:
-        """Go on from a checkpoint if there is one; says whether there was."""
+        """Go on from a checkpoint if there is one; says whether there was.
+
+        Raises:
+            OtherTraining: it is of another training than this one; nothing was loaded.
+        """
         if not path.exists():
             return False
-        self.load(load_checkpoint(path, self.device))
+        state = load_checkpoint(path, self.device)
+        theirs = state.get("identity", {})
+        if theirs != self.identity:
+            names = [name for name in {**theirs, **self.identity} if theirs.get(name) != self.identity.get(name)]
+            told = "; ".join(f"{name}: there {theirs.get(name)}, here {self.identity.get(name)}" for name in names)
+            raise OtherTraining(
+                f"{path}: this checkpoint is of another training ({told}); remove it, or choose another folder"
+            )
+        self.load(state)
         return True
 
 

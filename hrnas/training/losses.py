@@ -44,6 +44,6 @@ def as_confidence(heatmaps: Tensor, loss: str) -> Tensor:
 LOSSES: dict[str, Loss] = {"mse": mean_squared_error, "cross_entropy": cross_entropy}
 
 
-def is_finite(loss: Tensor) -> bool:
-    """Whether a loss can still be learnt from."""
-    return bool(torch.isfinite(loss))
+def is_finite(value: Tensor) -> bool:
+    """Whether a loss or a gradient's norm can still be learnt from."""
+    return bool(torch.isfinite(value))

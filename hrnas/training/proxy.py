@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,10 @@ from hrnas.nets.pose_net import PoseNet
 from hrnas.pose.batches import Batches
 from hrnas.pose.coco import People
 from hrnas.pose.crops import PixelSource, cut_regions, open_pictures
-from hrnas.reading import UserError
+from hrnas.reading import UserError, format_size
 from hrnas.space.architecture import Architecture
 from hrnas.training.evaluation import score_people
-from hrnas.training.loop import Progress, Training
+from hrnas.training.loop import OtherTraining, Progress, Training, check_amp
 from hrnas.training.sources import load_sources
 
 REACH = 1.25  # how much wider than the plain crop an augmented one may be and still come whole from the cache
@@ -38,21 +38,39 @@ def make_net(architecture: Architecture, keypoints: int, recipe: Recipe, seed: i
     return net
 
 
+def training_identity(architecture: Architecture, recipe: Recipe, seed: int, persons: int) -> dict[str, str | int]:
+    """What a checkpoint must agree in to be gone on from; how many epochs it is to last does not matter.
+
+    Args:
+        persons: how many are learnt from: a data label may stand for folders of different sizes.
+    """
+    return {
+        "architecture": architecture.key,
+        "recipe": recipe.fingerprint,
+        "data": recipe.data.label,
+        "persons": persons,
+        "input": format_size(recipe.input),
+        "seed": seed,
+    }
+
+
 class ProxyTrainer:
     """Train architectures for the rungs of a ladder, and score them on the held-out people.
 
     A rung goes on from the checkpoint of the rung below, with a warm-up and a cosine of its own; a broken attempt
-    goes on from the last checkpoint it wrote.
+    goes on from the last checkpoint it wrote. A checkpoint of another training is written over.
     """
 
     def __init__(self, recipe: Recipe, ladder: Sequence[Rung], device: torch.device | str = "cpu") -> None:
-        """Read the data.
+        """Read the data, and decode the pictures where the recipe keeps them: all mistakes in them are found here.
 
         Raises:
-            UserError: the data are not as they must be, or nothing is held out to score on.
+            UserError: the data are not as they must be, nothing is held out to score on, or the device cannot do what
+                the recipe asks for.
         """
         self.recipe = recipe
         self.device = torch.device(device)
+        check_amp(recipe, self.device)
         self._ladder = tuple(ladder)
         self._sources = load_sources(recipe.data)
         if not len(self._sources.holdout):
@@ -61,6 +79,8 @@ class ProxyTrainer:
             count = len(self._sources.train)
             raise UserError(f"batch_size: {recipe.batch_size} is more than the {count} persons to learn from")
         self.keypoints = len(self._sources.train.keypoint_set.names)
+        self._train_pixels = open_pixels(self._sources.train, recipe)
+        self._holdout_pixels = open_pixels(self._sources.holdout, recipe)
 
     def __call__(
         self,
@@ -73,12 +93,10 @@ class ProxyTrainer:
         """Train up to the rung's epochs and score; `beat` hears of each step.
 
         Raises:
-            Diverged: the loss became infinite or not a number.
+            Diverged: the loss or a gradient became infinite or not a number.
         """
-        net = make_net(architecture, self.keypoints, self.recipe, seed)
-        training = Training(net, self.recipe, self.device)
         checkpoint = folder / f"training-seed{seed}.pt"
-        training.resume(checkpoint)
+        training = self._begin(architecture, rung, seed, checkpoint)
         batches = Batches(
             self._sources.train,
             self._train_pixels,
@@ -89,10 +107,8 @@ class ProxyTrainer:
             seed=seed,
             threads=1,
         )
-        losses: list[float] = []
 
         def on_progress(at: Progress) -> None:
-            losses.append(at.loss)
             beat(asdict(at))
 
         below = [step.epochs for step in self._ladder if step.epochs < rung.epochs]
@@ -100,12 +116,19 @@ class ProxyTrainer:
             batches, rung.epochs, from_epoch=max(below, default=0), on_progress=on_progress, checkpoint=checkpoint
         )
         scores = score_people(training.best_net, self._sources.holdout, self._holdout_pixels, self.recipe, self.device)
-        return {**scores, "epochs": rung.epochs, "loss": losses[-1] if losses else None}
+        learnt_from = {"persons_train": len(self._sources.train)}
+        return {**scores, **learnt_from, "epochs": rung.epochs, "loss": training.loss}
 
-    @cached_property
-    def _train_pixels(self) -> PixelSource:
-        return open_pixels(self._sources.train, self.recipe)
+    def _begin(self, architecture: Architecture, rung: Rung, seed: int, checkpoint: Path) -> Training:
+        """Training as far as its checkpoint goes; afresh if none is of this training and of this rung or below."""
+        identity = training_identity(architecture, self.recipe, seed, len(self._sources.train))
+        identity["ladder"] = " ".join(str(step.epochs) for step in self._ladder)
 
-    @cached_property
-    def _holdout_pixels(self) -> PixelSource:
-        return open_pixels(self._sources.holdout, self.recipe)
+        def fresh() -> Training:
+            net = make_net(architecture, self.keypoints, self.recipe, seed)
+            return Training(net, self.recipe, self.device, identity)
+
+        training = fresh()
+        with suppress(OtherTraining):
+            training.resume(checkpoint)
+        return training if (training.epoch, training.step) <= (rung.epochs, 0) else fresh()

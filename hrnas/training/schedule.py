@@ -12,9 +12,8 @@ def rate_factor(schedule: Schedule, step: int, steps_per_epoch: int, first_epoch
 
     Args:
         step: steps taken so far, from the very beginning of training.
-        first_epoch, last_epoch: the part of training that shares one warm-up and one cosine: the whole of it, or what
-        a rung
-            of a ladder adds. Milestones of `step` always count from the beginning.
+        first_epoch, last_epoch: the part of training that shares one warm-up and one cosine: the whole of it, or what a
+            rung of a ladder adds. Milestones of `step` always count from the beginning.
     """
     done = step - first_epoch * steps_per_epoch
     total = (last_epoch - first_epoch) * steps_per_epoch
