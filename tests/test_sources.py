@@ -4,11 +4,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from workshop import write_coco
 
-from hrnas.cards.trainer import CocoData, DrawnData
+from hrnas.cards.trainer import CocoData, DrawnData, Recipe
 from hrnas.pose.coco import join_people
 from hrnas.pose.drawn import draw_people
+from hrnas.reading import UserError, validate
+from hrnas.space.published import load_architecture
+from hrnas.training.full import train_architecture
 from hrnas.training.sources import load_sources, take_pictures
+
+CARD = {"name": "card", "input": "64x64", "epochs": 1, "batch_size": 1}
 
 
 def test_drawn_parts_differ_and_come_again() -> None:
@@ -38,6 +44,21 @@ def test_no_person_at_all_can_be_asked_for() -> None:
     people = draw_people(10, 1)
     assert len(take_pictures(people, 0, seed=3)) == 0
     assert len(join_people(people.take([]), people)) == 10
+
+
+def test_a_card_that_leaves_nobody_to_learn_from_is_refused() -> None:
+    with pytest.raises(UserError, match="data: persons: 0 takes nobody of the training pictures; give drawn people"):
+        validate(Recipe, {**CARD, "data": {"kind": "coco", "persons": 0}}, "card.yaml")
+    validate(Recipe, {**CARD, "data": {"kind": "coco", "persons": 0, "drawn": 10}}, "card.yaml")
+
+
+def test_full_training_needs_somebody_to_learn_from(tmp_path: Path) -> None:
+    write_coco(tmp_path / "pictures", pictures=2)
+    data = {"kind": "coco", "root": str(tmp_path / "pictures"), "holdout": 0.9}
+    recipe = validate(Recipe, {**CARD, "data": data}, "card.yaml")
+    with pytest.raises(UserError, match="nobody is left to learn from"):
+        train_architecture(load_architecture("lite_hrnet_18"), recipe, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.data

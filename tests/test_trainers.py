@@ -51,7 +51,6 @@ def recipe(**changes: Any) -> Recipe:
         "loss": {"kind": "cross_entropy"},
         "optimiser": {"rate": 3e-3},
         "schedule": {"kind": "cosine"},
-        "ema": 0.9,
         "flip_test": False,
         "evaluate_every": 1,
         "cache": True,
@@ -226,8 +225,17 @@ def test_a_stopped_training_goes_on_and_takes_each_step_once(
     assert read_folder(tmp_path) == read_folder(trained)
 
 
-@pytest.mark.parametrize("epoch", [1, 2])
-@pytest.mark.parametrize("name", ["weights.safetensors", "best.safetensors", "result.json", "log.csv"])
+@pytest.mark.parametrize(
+    ("name", "epoch"),
+    [
+        ("weights.safetensors", 1),
+        ("best.safetensors", 2),
+        ("result.json", 1),
+        ("result.json", 2),
+        ("log.csv", 1),
+        ("log.csv", 2),
+    ],
+)
 def test_a_training_stopped_between_two_files_writes_all_of_them_again(
     name: str, epoch: int, monkeypatch: pytest.MonkeyPatch, trained: Path, tmp_path: Path
 ) -> None:

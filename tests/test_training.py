@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hrnas.cards.trainer import Recipe, Schedule
+from hrnas.cards.trainer import Recipe, Schedule, load_recipe
 from hrnas.reading import UserError
 from hrnas.training.checkpoint import load_checkpoint, save_checkpoint
-from hrnas.training.loop import Diverged, Training
+from hrnas.training.loop import Diverged, OtherTraining, Training
 from hrnas.training.losses import as_confidence, cross_entropy, mean_squared_error
 from hrnas.training.schedule import rate_factor
 
@@ -108,6 +108,50 @@ def test_a_loss_that_is_no_number_ends_the_training_before_it_harms_the_weights(
     with pytest.raises(Diverged, match="epoch 2, step 1"):
         run.run(Noise(poison=(1, 0)), 3)
     assert same(before, dict(run.net.named_parameters()))
+
+
+@pytest.mark.parametrize("clip", [None, 1.0])
+def test_a_gradient_that_is_no_number_ends_the_training_before_it_harms_the_weights(clip: float | None) -> None:
+    """The loss is finite all the while: the square root of 0 is 0, and its slope there infinite."""
+    run = training(clip=clip)
+    run.run(Noise(), 1)
+    before = {name: value.clone() for name, value in run.best_net.state_dict().items()}
+    weights = {name: value.clone() for name, value in run.net.named_parameters()}
+    run.net.append(RootOfNothing())
+    with pytest.raises(Diverged, match="gradient's norm is .* in epoch 2, step 1"):
+        run.run(Noise(), 3)
+    assert same(weights, dict(run.net.named_parameters())) and same(before, run.best_net.state_dict())
+
+
+class RootOfNothing(nn.Module):
+    def forward(self, heatmaps: Tensor) -> Tensor:
+        return heatmaps + (0 * heatmaps).sqrt()
+
+
+def test_a_checkpoint_of_another_training_is_named_and_not_loaded(tmp_path: Path) -> None:
+    path = tmp_path / "training.pt"
+    recipe = Recipe.model_validate(TREE)
+    one = Training(network(), recipe, identity={"architecture": "abc", "seed": 1})
+    one.run(Noise(), 1, checkpoint=path)
+    other = Training(network(1), recipe, identity={"architecture": "abc", "seed": 2})
+    before = {name: value.clone() for name, value in other.net.state_dict().items()}
+    with pytest.raises(OtherTraining, match=r"training\.pt: .* \(seed: there 1, here 2\); remove it"):
+        other.resume(path)
+    assert same(before, other.net.state_dict()) and other.epoch == 0
+    again = Training(network(1), recipe, identity={"architecture": "abc", "seed": 1})
+    assert again.resume(path) and again.loss == one.loss and one.loss is not None and one.loss > 0
+
+
+def test_a_card_says_none_for_full_precision_because_yaml_reads_off_as_false(tmp_path: Path) -> None:
+    assert Recipe.model_validate(TREE).amp == "none"
+    card = tmp_path / "card.yaml"
+    text = "data: {kind: drawn}\ninput: 32x32\nepochs: 1\nbatch_size: 2\namp: "
+    for amp in ("none", "bf16"):
+        card.write_text(text + amp)
+        assert load_recipe(str(card)).amp == amp
+    card.write_text(text + "off")
+    with pytest.raises(UserError, match="amp: expected 'none' or 'bf16'"):
+        load_recipe(str(card))
 
 
 def test_the_moving_average_is_the_average() -> None:
