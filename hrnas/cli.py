@@ -26,6 +26,8 @@ from typing import Any, NoReturn
 from hrnas import __version__
 from hrnas.reading import UserError, format_size, read_count, read_size
 
+LARGEST_SEED = 2**32 - 1  # as on the cards
+MOST_KEYPOINTS = 1000
 INTERRUPTED = 130  # what a shell says of a program stopped with Ctrl-C; SIGTERM is the same to us
 BEGINNING = """\
 hrnas searches for pose networks: a study card goes in, a Pareto front comes out.
@@ -133,8 +135,8 @@ def repeat(said: Namespace) -> int:
     first = own.identity.seed if own else 0
     with TrainingProgress(sys.stderr, quiet=said.quiet) as progress:
         seeds = range(first + 1, first + said.seeds)
-        found = measure_again(folder, trial.key, seeds, lambda at: progress(Progress(**at)))
-    rows = [{"seed": e.identity.seed, "score": e.scores["score"], "ap": e.scores["ap"]} for e in found]
+        again = measure_again(folder, trial.key, seeds, lambda at: progress(Progress(**at)))
+    rows = [{"seed": e.identity.seed, "score": e.scores["score"], "ap": e.scores["ap"]} for e in again.done]
     scores = [row["score"] for row in rows]
     spread = statistics.stdev(scores) if len(scores) > 1 else 0.0
     document = {"study": study, "key": trial.key, "seeds": rows, "mean": statistics.fmean(scores), "deviation": spread}
@@ -143,7 +145,9 @@ def repeat(said: Namespace) -> int:
     else:
         print("\n".join(f"seed {row['seed']}: score {row['score']:.4f}, AP {row['ap']:.4f}" for row in rows))
         print(f"mean {document['mean']:.4f}, standard deviation {spread:.4f}")
-    return 0
+    for seed, reason in again.missing.items():
+        print(f"seed {seed} has no score: {reason}", file=sys.stderr)
+    return 1 if again.missing else 0
 
 
 def front(said: Namespace) -> int:
@@ -341,9 +345,16 @@ def _count(text: str) -> int:
 
 
 def _seed(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"expected a whole number, 0 or more (got {text})")
+    if not text.isdecimal() or len(text) > 10 or int(text) > LARGEST_SEED:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0 to {LARGEST_SEED} (got {text})")
     return int(text)
+
+
+def _keypoints(text: str) -> int:
+    value = _count(text)
+    if value > MOST_KEYPOINTS:
+        raise argparse.ArgumentTypeError(f"expected {MOST_KEYPOINTS} or less (got {text})")
+    return value
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -403,7 +414,7 @@ WORDS = {
             profile,
             _ARCHITECTURE,
             Argument("--input", "HxW", "the network's input in pixels (default: 256x192)", _size, (256, 192)),
-            Argument("--keypoints", "N", "heatmaps that come out (default: 17)", _count, 17),
+            Argument("--keypoints", "N", "heatmaps that come out (default: 17)", _keypoints, 17),
             _RUNS,
             _JSON,
         ),

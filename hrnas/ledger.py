@@ -12,6 +12,7 @@ the card says so. It is the only memory of a search: drivers, fronts and reports
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 import time
 import weakref
@@ -115,7 +116,8 @@ class StudyRecord:
     """The study as it was created.
 
     Attributes:
-        resolved: what the card's names stood for (the recipe, the space's choices); a study cannot go on with others.
+        resolved: what the card's names stood for (the recipe; the space's base, choices and their conditions); a study
+            cannot go on with others.
         environment: the machine and the versions that it was created with.
         created: seconds since 1970, UTC.
     """
@@ -233,7 +235,7 @@ class Ledger:
         Raises:
             UserError: there is no ledger at the address, or the address cannot be used.
         """
-        text = str(address)
+        text, shown = str(address), _without_password(str(address))
         if "://" not in text:
             path = Path(address)
             if not create and not path.is_file():
@@ -247,10 +249,10 @@ class Ledger:
                 with engine.connect() as connection, _write(connection):
                     _metadata.create_all(connection)
             elif not sql.inspect(engine).has_table("studies"):
-                raise UserError(f"{address}: this database holds no studies of hrnas")
+                raise UserError(f"{shown}: this database holds no studies of hrnas")
         except (ArgumentError, DBAPIError, NoSuchModuleError, ModuleNotFoundError) as error:
-            raise UserError(f"{address}: cannot be opened as a ledger: {str(error).splitlines()[0]}") from None
-        return cls(engine, str(address), study)
+            raise UserError(f"{shown}: cannot be opened as a ledger: {str(error).splitlines()[0]}") from None
+        return cls(engine, shown, study)
 
     def close(self) -> None:
         """Let go of the database's files and connections."""
@@ -505,6 +507,11 @@ class Ledger:
 # helpers
 
 
+def _without_password(address: str) -> str:
+    """An address to show: `postgresql://me:***@host/database`."""
+    return re.sub(r"(://[^/@:]*:)[^/]*@", r"\1***@", address)
+
+
 def _connectable(address: str) -> sql.Engine:
     engine = sql.create_engine(address)
     if engine.dialect.name != "sqlite":
@@ -565,9 +572,19 @@ def _evaluation(row: Any) -> Evaluation:
 
 def _differences(old: object, new: object, path: str = "") -> list[str]:
     """The keys in which two cards differ, one line each: `driver.seed: was 1, now 2`."""
+    if (
+        isinstance(old, list)
+        and isinstance(new, list)
+        and len(old) == len(new)
+        and any(isinstance(o, dict) for o in old)
+    ):
+        pairs = enumerate(zip(old, new, strict=True))
+        return [line for index, pair in pairs for line in _differences(*pair, f"{path}[{index}]")]
     if not (isinstance(old, dict) and isinstance(new, dict)):
         return [] if old == new else [f"{path}: was {old}, now {new}"]
-    if path == "goals" and set(old) == set(new) and [*old] != [*new]:  # the first goal is special
+    if (
+        path in ("goals", "choices") and set(old) == set(new) and [*old] != [*new]
+    ):  # the first goal is special, a genome goes by order
         return [f"{path}: the order was {', '.join(old)}, now {', '.join(new)}"]
     return [
         line

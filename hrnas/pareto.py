@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "contributions",
-    "crowding",
     "front",
     "goal_value",
     "history",
@@ -30,7 +29,6 @@ __all__ = [
     "oriented_reference",
     "ranks",
     "reference_point",
-    "study_history",
 ]
 
 Floats = NDArray[np.float64]
@@ -82,23 +80,6 @@ def ranks(values: ArrayLike) -> NDArray[np.int64]:
         rank[left[best]] = current
         left, current = left[~best], current + 1
     return rank[back.reshape(-1)]
-
-
-def crowding(values: ArrayLike) -> Floats:
-    """How lonely each point of one front is: the sum over the goals of the gap between its neighbours, scaled to 0..1.
-
-    The ends of every goal are infinitely lonely. Deb et al., NSGA-II (2002), section III-B.
-    """
-    array = _matrix(values)
-    distance = np.zeros(len(array))
-    for column in array.T:
-        order = np.argsort(column, kind="stable")
-        spread = column[order[-1]] - column[order[0]] if len(order) else 0.0
-        if spread == 0:
-            continue
-        distance[order[[0, -1]]] = np.inf
-        distance[order[1:-1]] += (column[order[2:]] - column[order[:-2]]) / spread
-    return distance
 
 
 def hypervolume(values: ArrayLike, reference: Sequence[float]) -> float:
@@ -254,14 +235,6 @@ def reference_point(
         largest = max((trial.costs.get(goal, 0.0) for trial in trials), default=0.0)
         worst[goal] = float(reference.get(goal, 0.0 if way == "maximize" else limits.get(goal, largest or 1.0)))
     return worst
-
-
-def study_history(
-    trials: Sequence[Trial], goals: Mapping[str, str], reference: Mapping[str, float], fidelity: str, rung: int = 0
-) -> list[float]:
-    """The hypervolume (score times decades of cost) after each trial, in the order in which they finished the rung."""
-    found = sorted(measured(trials, fidelity, rung), key=lambda pair: (pair[1].finished or 0.0, pair[1].id))
-    return history(oriented(found, goals), oriented_reference(goals, reference))
 
 
 def _sign(direction: str) -> int:

@@ -93,17 +93,19 @@ class SearchProgress(_Shown):
             self._meet(event.score, event.ap)
             if not self._watched:
                 self._say(f"{self._name(event)}: {self._scores(event.score, event.ap)}; {self._standing(event)}")
-        elif event.kind in ("failed", "broken"):
+        elif event.kind in ("failed", "broken", "waiting"):
             self._say(f"{self._name(event)}: {event.kind}: {event.reason}")
         self._move(self._title(event), self._done + self._part(event), self._total, self._note(event))
 
     def _find_what_is_done(self) -> None:
         ledger = Ledger.open(self._card.ledger or self._folder / LEDGER_FILE, self._card.name)
         try:
-            finished = [e for trial in ledger.trials() for e in trial.evaluations if e.state == "done"]
+            found = [e for trial in ledger.trials() for e in trial.evaluations if e.state == "done"]
         finally:
             ledger.close()
-        for evaluation in finished:
+        for evaluation in found:
+            if evaluation.identity.seed != self._card.driver.seed:
+                continue  # of `hrnas repeat`
             self._done += self._epochs_of(evaluation.identity.rung)
             self._meet(evaluation.scores.get("score"), evaluation.scores.get("ap"))
         self._found_done = self._done
@@ -129,13 +131,19 @@ class SearchProgress(_Shown):
 
     def _name(self, event: Event) -> str:
         who = f"trial {event.trial}" if event.trial >= 0 else event.key  # numbered as on the page
-        return f"{who} ({event.title or event.key}), rung {event.rung}"
+        return f"{who} ({event.title or event.key}){self._rung(event.rung, ', ')}"
+
+    def _rung(self, rung: int, before: str) -> str:
+        """`rung 1 of 3`, as the page has it; nothing where there is only one."""
+        rungs = len(self._card.ladder)
+        return f"{before}rung {rung + 1} of {rungs}" if rungs > 1 else ""
 
     def _scores(self, score: float | None, ap: float | None) -> str:
         return "no score yet" if score is None else f"score {score:.3f}" + ("" if ap is None else f", AP {ap:.3f}")
 
     def _title(self, event: Event) -> str:
-        return f"trial {min(event.done + 1, event.total)}/{event.total} rung {event.rung}"
+        now = f", trial {event.trial}{self._rung(event.rung, ', ')}" if event.trial >= 0 else ""
+        return f"{event.done} of {event.total} finished{now}"
 
     def _note(self, event: Event) -> str:
         best = f"best {self._scores(*self._best)}" if self._best else "no score yet"

@@ -117,7 +117,8 @@ _Loader.add_implicit_resolver(
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Hashable, Any]:
     seen: dict[Hashable, int] = {}
     for key_node, _ in node.value:
-        key = loader.construct_object(key_node, deep=True)
+        merge = key_node.tag == "tag:yaml.org,2002:merge"  # `<<: *other`: what the mapping says itself comes first
+        key = "<<" if merge else loader.construct_object(key_node, deep=True)
         if not isinstance(key, Hashable):
             raise yaml.constructor.ConstructorError(None, None, "a key must be a word", key_node.start_mark)
         line = key_node.start_mark.line + 1

@@ -203,7 +203,7 @@ BAD_INPUT: dict[str, tuple[Callable[[Path], None], str, list[str]]] = {
     "a seed that no generator takes": (nothing, "search tiny --seed 4294967296", ["--seed", "from 0 to 4294967295"]),
     "a seed that is longer than any number": (nothing, f"search tiny --seed {'9' * 5000}", ["--seed", "whole number"]),
     "such a seed on a card": (
-        edit(STUDY, "trials: 2", "trials: 2\ndriver: {kind: random, seed: 9223372036854775808}"),
+        edit(STUDY, "kind: random, seed: 0", "kind: random, seed: 9223372036854775808"),
         "search tiny",
         [f"{STUDY}: ", "seed: expected less than or equal to 4294967295"],
     ),

@@ -161,6 +161,10 @@ def test_another_card_of_the_same_name_is_refused_and_the_keys_are_named(ledger:
         two = Ledger.open(Path(ledger._address).parent / "two.sqlite", create=True)
         two.create_study(base, {})
         two.create_study({**swapped, "name": "two"}, {})
+    with pytest.raises(UserError, match=r"base\.stages\[1\]\.blocks: was 2, now 3\n"):
+        three = Ledger.open(Path(ledger._address).parent / "three.sqlite", create=True)
+        for blocks in (2, 3):
+            three.create_study({"name": "three"}, {}, {"base": {"stages": [{"blocks": 2}, {"blocks": blocks}]}})
     with pytest.raises(UserError, match="holds the study 'small', not 'other'"):
         ledger.create_study({**CARD, "name": "other"}, {})
     assert ledger.study().card == CARD
@@ -175,6 +179,12 @@ def test_no_ledger_is_a_user_error_and_makes_no_file(tmp_path: Path) -> None:
         Ledger.open(tmp_path / "text")
     with pytest.raises(UserError, match="cannot be opened as a ledger"):
         Ledger.open("nosuchdatabase://here/there", create=True)
+
+
+def test_a_message_never_shows_a_password(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"sqlite://me:\*\*\*@here/ledger: cannot be opened as a ledger") as caught:
+        Ledger.open("sqlite://me:secret@here/ledger", create=True)
+    assert "secret" not in str(caught.value)
 
 
 def test_an_empty_ledger_says_so(tmp_path: Path) -> None:

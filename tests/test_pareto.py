@@ -15,15 +15,15 @@ from optuna._hypervolume import compute_hypervolume
 from hrnas.ledger import Evaluation, Identity, Trial
 from hrnas.pareto import (
     contributions,
-    crowding,
     front,
     history,
     hypervolume,
     measured,
     non_dominated,
+    oriented,
+    oriented_reference,
     ranks,
     reference_point,
-    study_history,
 )
 from hrnas.reading import UserError
 
@@ -56,12 +56,6 @@ def test_ranks_peel_front_after_front(values: list[list[float]]) -> None:
     for index, value in enumerate(values):
         above = [rank[other] for other in range(len(values)) if dominates(values[other], value)]
         assert rank[index] == max(above, default=-1) + 1
-
-
-def test_crowding_is_the_gap_between_neighbours() -> None:
-    assert crowding([[0, 4], [1, 2], [4, 0]]).tolist() == [math.inf, 4 / 4 + 4 / 4, math.inf]
-    assert crowding([[1, 1]]).tolist() == [0.0]
-    assert crowding(np.zeros((0, 2))).tolist() == []
 
 
 def test_the_hypervolume_of_boxes_is_their_volume() -> None:
@@ -160,8 +154,9 @@ def test_of_several_seeds_the_first_counts() -> None:
 
 
 def test_history_of_a_study_is_in_score_times_decades() -> None:
-    trials = [trial(1, 0.5, 100), trial(0, 0.5, 10)]  # trial 1 finished first
-    assert study_history(trials, GOALS, {"score": 0.0, "macs": 1000}, "proxy") == pytest.approx([0.5, 1.0])
+    found = measured([trial(0, 0.5, 100), trial(1, 0.5, 10)], "proxy")
+    corner = oriented_reference(GOALS, {"score": 0.0, "macs": 1000})
+    assert history(oriented(found, GOALS), corner) == pytest.approx([0.5, 1.0])
 
 
 def test_a_reference_that_the_card_leaves_out_is_the_limit_or_the_largest() -> None:

@@ -62,10 +62,10 @@ def test_lines_tell_scores_the_best_and_the_time_left(folder: Path):
     lines = stream.getvalue().splitlines()
     assert lines == [
         "shown: getting the data ready",
-        "trial 0 (abc), rung 0: score 0.250, AP 0.000; 1 of 9 finished, best score 0.250, AP 0.000, front 2, "
+        "trial 0 (abc), rung 1 of 3: score 0.250, AP 0.000; 1 of 9 finished, best score 0.250, AP 0.000, front 2, "
         "10 s so far, about 3 min 50 s left",  # 24 epochs in all, 23 to go at 10 s each
-        "trial 1 (def), rung 0: failed: Diverged: loss is nan",
-        "trial 2 (small), rung 0: score 0.125, AP 0.062; 2 of 9 finished, best score 0.250, AP 0.000, front 2, "
+        "trial 1 (def), rung 1 of 3: failed: Diverged: loss is nan",
+        "trial 2 (small), rung 1 of 3: score 0.125, AP 0.062; 2 of 9 finished, best score 0.250, AP 0.000, front 2, "
         "20 s so far, about 3 min 40 s left",
     ]
 
@@ -77,8 +77,32 @@ def test_a_bar_shows_trial_rung_best_score_and_front(folder: Path):
         progress(event("finished", 1, 10.0, trial=0, key="abc", rung=0, score=0.25, ap=0.0))
         progress(event("progress", 1, 12.0, trial=1, key="def", rung=0, progress={"epoch": 0, "step": 3, "steps": 6}))
     last = stream.getvalue().rstrip().split("\r")[-1]
-    assert "trial 2/9 rung 0" in last and "best score 0.250, AP 0.000, front 2" in last
+    assert "1 of 9 finished, trial 1, rung 1 of 3" in last and "best score 0.250, AP 0.000, front 2" in last
     assert "6%" in last  # one and a half of 24 epochs
+
+
+def test_a_study_without_a_ladder_speaks_of_no_rungs_and_says_for_whom_it_waits(folder: Path):
+    stream = io.StringIO()
+    with SearchProgress(make_card(ladder=[{"epochs": 2}]), folder, stream) as progress:
+        progress(event("start", 0, 0.0))
+        progress(event("waiting", 8, 5.0, trial=3, key="abc", reason="far:12 measures it"))
+    assert stream.getvalue().splitlines()[1:] == ["trial 3 (abc): waiting: far:12 measures it"]
+
+
+def test_only_the_studys_own_seed_is_progress(folder: Path):
+    from hrnas.ledger import Identity, Ledger
+
+    ledger = Ledger.open(folder / "ledger.sqlite", "shown")
+    ledger.propose(0, (0,), "abc", outcome="new", origin="driver", costs={}, architecture={})
+    for seed, score in ((0, 0.25), (1, 0.75), (2, 0.5)):
+        claim = ledger.claim(Identity("abc", "proxy", 0, "64x64", "drawn", "tiny", seed), "me")
+        assert claim is not None and ledger.finish(claim.id, {"score": score, "ap": 0.0}, 1.0)
+    ledger.close()
+    terminal = Terminal()
+    with SearchProgress(make_card(), folder, terminal) as progress:
+        progress(event("start", 1, 0.0))
+    last = terminal.getvalue().rstrip().split("\r")[-1]
+    assert "4%" in last and "best score 0.250" in last  # one of 24 epochs
 
 
 def test_who_wants_quiet_gets_it(folder: Path):

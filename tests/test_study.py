@@ -14,15 +14,18 @@ import optuna
 import pytest
 from toy_study import ToyEvaluator, run_toy, toy_card, toy_cost, toy_recipe, toy_space
 
+from hrnas.cards.study import StudyCard
+from hrnas.cards.trainer import DrawnData
 from hrnas.ledger import Ledger
 from hrnas.pareto import front
-from hrnas.reading import UserError, read_yaml
+from hrnas.reading import UserError, read_yaml, validate
 from hrnas.search import study as study_module
 from hrnas.search.drivers import Ask
 from hrnas.search.ladder import next_promotion, rank_trials
 from hrnas.search.repeat import repeat_trial
 from hrnas.search.study import Event
 from hrnas.search.worker import is_alive, this_owner
+from hrnas.space.search_space import SpaceCard, space_from_card
 
 NSGA = {"kind": "optuna", "sampler": "nsga2", "seed": 1, "population": 6}
 TPE = {"kind": "optuna", "sampler": "tpe", "seed": 1}
@@ -142,6 +145,75 @@ def test_another_card_of_the_same_name_changes_nothing(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"choices\.stages\[2\]\.blocks: was \[1, 2, 3\], now absent"):
         run_toy(tmp_path, toy_card(trials=2), space=toy_space(**ONE_GENE))
     assert before == ((tmp_path / "study.yaml").read_bytes(), history_of(tmp_path))
+
+
+NAIVE, WIDE = "published/naive_lite_hrnet_18", "published/wider_naive_lite_hrnet_18"
+WIDTHS, BLOCKS = {"widths[0]": {"from": 16, "to": 44, "step": 4}}, {"stages[2].blocks": {"ordered": [1, 2, 3]}}
+
+
+@pytest.mark.parametrize(
+    ("base", "choices", "says"),
+    [
+        (WIDE, WIDTHS | BLOCKS, r"base\.widths: was \[30, 60, 120, 240\], now \[40, 80, 160, 320\]"),
+        (NAIVE, WIDTHS | {"stages[2].blocks": [1, 2, 3]}, r"ordered choices: was .*blocks'\], now \['widths\[0\]'\]"),
+        (
+            NAIVE,
+            WIDTHS | {"stages[2].blocks": {"ordered": [1, 2, 3], "when": {"widths[0]": 16}}},
+            r"conditions\.stages\[2\]\.blocks: was absent, now \{'widths\[0\]': \[16\]\}",
+        ),
+        (NAIVE, BLOCKS | WIDTHS, r"choices: the order was widths\[0\], stages\[2\]\.blocks, now stages\[2\]\.blocks"),
+    ],
+    ids=["base", "ordered", "when", "order"],
+)
+def test_another_space_of_the_same_name_is_refused(tmp_path: Path, base: str, choices: Any, says: str) -> None:
+    def space_of(base: str, choices: Any) -> Any:
+        return space_from_card(SpaceCard.model_validate({"name": "toy", "base": base, "choices": choices}))
+
+    run_toy(tmp_path, toy_card(trials=1), space=space_of(NAIVE, WIDTHS | BLOCKS))
+    with pytest.raises(UserError, match=says):
+        run_toy(tmp_path, toy_card(trials=1), space=space_of(base, choices))
+    assert run_toy(tmp_path, toy_card(trials=1), space=space_of(NAIVE, WIDTHS | BLOCKS)).complete
+
+
+@pytest.mark.parametrize(
+    ("name", "limit", "read"),
+    [
+        ("macs", "<= 250M", 250_000_000),
+        ("params", "3M", None),
+        ("params", 3000, 3000),
+        ("params", "<= 0.5", None),
+        ("lite_scale", "<= 250", 250.0),
+        ("lite_scale", "<= 250M", None),
+        ("conv_gi", "<= 0.5", 0.5),
+        ("all_ops_gi", "<= 1G", None),
+        ("all_ops", 1.5, 1.5),
+        ("all_ops", "<= 0", None),
+        ("latency", "<= 5", None),
+    ],
+)
+def test_a_limit_is_in_the_unit_of_its_cost(name: str, limit: object, read: float | None) -> None:
+    if read is None:
+        with pytest.raises(UserError, match=f"card: limits: {name}: .*expected|there is no such cost"):
+            validate(StudyCard, PLAIN | {"limits": {name: limit}}, "card")
+        return
+    card = validate(StudyCard, PLAIN | {"limits": {name: limit}}, "card")
+    assert card.limits == {name: read} and card.with_changes(trials=3).limits == card.limits
+
+
+def test_a_reference_is_in_the_unit_of_its_goal() -> None:
+    goals = {"score": "maximize", "macs": "minimize", "lite_scale": "minimize"}
+    card = validate(
+        StudyCard, PLAIN | {"goals": goals, "reference": {"score": 0.1, "macs": "300M", "lite_scale": 300}}, "card"
+    )
+    assert card.reference == {"score": 0.1, "macs": 3e8, "lite_scale": 300.0}
+    wrong = {"score": "1K", "macs": "many", "lite_scale": "300M"}
+    with pytest.raises(
+        UserError, match=r"score has no unit .*; macs: expected a number .*; .*in M \(2\^20\) \(got .300M"
+    ):
+        validate(StudyCard, PLAIN | {"goals": goals, "reference": wrong}, "card")
+
+
+PLAIN = {"name": "plain", "space": "toy", "trainer": "toy", "ladder": [{"epochs": 1}], "trials": 2}
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -297,8 +369,9 @@ def test_a_trial_is_repeated_with_other_seeds_and_the_front_keeps_the_studys_own
     before = ledger_of(tmp_path).trials()
     trial = next(t for t in before if len(t.evaluations) == 2)
     evaluator = ToyEvaluator()
-    own, *others = repeat_trial(card, tmp_path, trial.key, [7, 8, 7], {"proxy": evaluator}, toy_recipe())
-    assert own == trial.final and [e.identity.seed for e in others] == [7, 8]
+    again = repeat_trial(card, tmp_path, trial.key, [7, 8, 7], {"proxy": evaluator}, toy_recipe())
+    own, *others = again.done
+    assert again.missing == {} and own == trial.final and [e.identity.seed for e in others] == [7, 8]
     assert evaluator.calls == [(trial.key, 1, 7), (trial.key, 2, 7), (trial.key, 1, 8), (trial.key, 2, 8)]
     assert len({e.scores["score"] for e in [own, *others]}) == 3
     assert ledger_of(tmp_path).trials()[trial.number].final == own
@@ -309,6 +382,43 @@ def test_a_trial_is_repeated_with_other_seeds_and_the_front_keeps_the_studys_own
     assert run_toy(tmp_path, card, evaluator).complete and evaluator.calls == [], "the search takes no notice"
     with pytest.raises(UserError, match="has no trial 123"):
         repeat_trial(card, tmp_path, "123", [7], {"proxy": evaluator}, toy_recipe())
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"batch_size": 16}, "recipe was toy "),
+        ({"input": (256, 192)}, "input was 128x96, is now 256x192"),
+        ({"data": DrawnData(kind="drawn", seed=5)}, "data was "),
+    ],
+)
+def test_a_trial_is_repeated_as_it_was_measured_or_not_at_all(
+    tmp_path: Path, change: dict[str, Any], says: str
+) -> None:
+    run_toy(tmp_path, toy_card(trials=1))
+    key = ledger_of(tmp_path).trials()[0].key
+    with pytest.raises(UserError, match=f"have changed since: {says}"):
+        repeat_trial(toy_card(trials=1), tmp_path, key, [7], {}, toy_recipe().with_changes(**change))
+    assert len(ledger_of(tmp_path).evaluations()) == 1
+
+
+def test_a_seed_that_fails_climbs_no_further_and_is_said(tmp_path: Path) -> None:
+    card = toy_card(trials=3, ladder=[{"epochs": 1}, {"epochs": 2}])
+    run_toy(tmp_path, card)
+    trial = next(t for t in ledger_of(tmp_path).trials() if len(t.evaluations) == 2)
+    calls: list[tuple[int, int]] = []
+
+    def evaluator(architecture: Any, rung: Any, seed: int, *more: Any) -> dict[str, float]:
+        calls.append((seed, rung.epochs))
+        if seed == 8 or (seed, rung.epochs) == (9, 2):
+            raise RuntimeError("the loss is nan")
+        return {"score": 0.5, "ap": 0.0}
+
+    for _ in range(2):  # said again when it is asked for again, though nothing is tried again
+        again = repeat_trial(card, tmp_path, trial.key, [7, 8, 9], {"proxy": evaluator}, toy_recipe())
+        assert [e.identity.seed for e in again.done] == [1, 7]
+        assert again.missing == dict.fromkeys((8, 9), "failed: RuntimeError: the loss is nan")
+        assert calls == [(7, 1), (7, 2), (8, 1), (9, 1), (9, 2)]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -329,13 +439,24 @@ def test_several_workers_share_a_study(tmp_path: Path) -> None:
     assert sum(len(e.calls) > 0 for e in evaluators) > 1
 
 
-def test_an_owner_is_told_from_others_with_its_number(tmp_path: Path) -> None:
+def test_an_owner_is_told_from_others_with_its_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = Path.read_text
+
+    def without_boot(path: Path, *more: Any, **named: Any) -> str:
+        if path.name == "boot_id":
+            raise PermissionError(path)
+        return read(path, *more, **named)
+
     run_toy(tmp_path, toy_card(trials=1))
     evaluation = ledger_of(tmp_path).evaluations()[0]
     host, pid, start = this_owner().rsplit(":", 2)
     assert evaluation.owner == this_owner() and is_alive(evaluation)
     assert not is_alive(replace(evaluation, owner=f"{host}:{pid}:{start}0")), "the number was given to another process"
     assert not is_alive(replace(evaluation, owner=f"{host}:{2**22 + 1}:{start}"))
+    monkeypatch.setattr(Path, "read_text", without_boot)
+    hidden = this_owner()
+    assert hidden == f"{host}:{pid}:-{start.rpartition('-')[2]}" and is_alive(replace(evaluation, owner=hidden))
+    monkeypatch.undo()
     elsewhere = replace(evaluation, owner=f"far.away:{pid}:{start}")
     assert is_alive(elsewhere) and not is_alive(replace(elsewhere, heartbeat=evaluation.heartbeat - 3600))
 
@@ -349,7 +470,29 @@ def test_events_tell_what_a_watcher_needs(tmp_path: Path) -> None:
     finished = [event for event in events if event.kind == "finished"]
     assert [event.done for event in finished] == [1, 2, 3, 4, 5, 6] and finished[-1].total == 6
     assert all(event.key and event.score and event.ap and event.front for event in finished)
-    assert events[-1].front == len([t for t in ledger_of(tmp_path).trials()][: events[-1].front])
+    best = front(ledger_of(tmp_path).trials(), toy_card().goals)
+    assert events[-1].kind == "end" and events[-1].front == finished[-1].front == len(best) < 6
+
+
+def test_a_watcher_is_told_once_for_whom_a_study_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after a restart under another host name: a dead owner is waited for until it was silent for long."""
+    card = toy_card(trials=2)
+
+    def die(*anything: Any) -> Any:
+        raise Interrupted
+
+    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+        patch.setattr(Ledger, "release", lambda *anything: True)  # killed: nothing is given back
+        patch.setattr("hrnas.search.study.this_owner", lambda: "old-name:12:now")
+        run_toy(tmp_path, card, die)
+    looks = iter(range(3))
+    monkeypatch.setattr(study_module, "WAIT", 0.0)
+    monkeypatch.setattr(study_module, "is_alive", lambda evaluation: next(looks, None) is not None)
+    events: list[Event] = []
+    assert run_toy(tmp_path, card, on_event=events.append).complete
+    waiting = [event for event in events if event.kind == "waiting"]
+    assert len(waiting) == 1 and waiting[0].trial == 0 and "old-name:12" in waiting[0].reason
+    assert [event.kind for event in events].index("waiting") < [event.kind for event in events].index("broken")
 
 
 def test_optunas_tools_open_a_study(tmp_path: Path) -> None:

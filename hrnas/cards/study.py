@@ -2,40 +2,72 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from hrnas.cards.trainer import Data, data_at
-from hrnas.reading import Number, Options, Size, read_count, read_yaml, validate
+from hrnas.reading import Number, Options, Size, read_count, read_number, read_yaml, validate
 from hrnas.shelf import find_card
 
-COSTS = ("params", "params_live", "macs", "macs_as_released", "conv_gi", "lite_scale", "all_ops", "all_ops_gi")
+COUNTS = ("params", "params_live", "macs", "macs_as_released")  # in single units
+SCALES = {"conv_gi": "G (2^30)", "lite_scale": "M (2^20)", "all_ops": "G (10^9)", "all_ops_gi": "G (2^30)"}  # papers'
+COSTS = (*COUNTS, *SCALES)
 SCORES = ("score", "ap")
 
 
-def _read_limit(value: object) -> int:
+def _read_amount(name: str, value: object) -> float:
+    """Read a measure in its own unit: counts may have a suffix, what has its unit in its name may not."""
+    if name in COSTS and name not in SCALES:
+        return read_number(value)
+    try:
+        return read_number(float(value) if isinstance(value, str) else value)
+    except ValueError:
+        unit = f"{name} is given in {SCALES[name]}" if name in SCALES else f"{name} has no unit"
+        raise ValueError(f"expected a plain number such as 0.5, without a suffix: {unit}") from None
+
+
+def _read_limit(name: str, value: object) -> float:
+    if name not in COSTS:
+        raise ValueError(f"there is no such cost to limit; there are: {', '.join(COSTS)}")
     if isinstance(value, str):
         match = re.match(r"^\s*<=\s*(.+)$", value)
         if match is None:
-            raise ValueError("expected an upper limit such as '<= 3M'")
+            raise ValueError(f"expected an upper limit such as '<= {'3M' if name in COUNTS else '0.5'}'")
         value = match[1]
-    limit = read_count(value)
+    limit = read_count(value) if name in COUNTS else _read_amount(name, value)
     if limit <= 0:
         raise ValueError("expected a limit above 0")
     return limit
 
 
-Limit = Annotated[int, BeforeValidator(_read_limit)]
+def _read_each(read: Callable[[str, object], float], values: object) -> object:
+    """Read every value of a mapping by its name; all mistakes at once."""
+    if not isinstance(values, dict):
+        return values
+    found, problems = {}, []
+    for name, value in values.items():
+        try:
+            found[name] = read(name, value)
+        except ValueError as error:
+            problems.append(f"{name}: {error} (got {json.dumps(value, default=str)})")
+    if problems:
+        raise ValueError("; ".join(problems))
+    return found
+
+
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 
 
 class RandomDriver(Options):
     """Uniform sampling without repetition: the baseline that every search must beat."""
 
     kind: Literal["random"]
-    seed: int = Field(0, ge=0)
+    seed: Seed = 0
 
 
 class OptunaDriver(Options):
@@ -43,7 +75,7 @@ class OptunaDriver(Options):
 
     kind: Literal["optuna"]
     sampler: Literal["tpe", "nsga2", "nsga3"] = "tpe"
-    seed: int = Field(0, ge=0)
+    seed: Seed = 0
     population: int = Field(20, ge=2)
     startup: int = Field(10, ge=1)
 
@@ -59,7 +91,13 @@ class Rung(Options):
 
 
 class StudyCard(Options):
-    """A study card."""
+    """A study card.
+
+    `reference` and `limits` are in each measure's own unit: parameters and operations are counts, which may have a
+    suffix (`<= 3M`), the papers' scales have their M or G already (`lite_scale: <= 250`, `conv_gi: <= 0.5`). `ledger`
+    is a database's address instead of a file in the run folder; it stands in `study.yaml` as it is, so that a password
+    belongs into the database's own place for it (for PostgreSQL `~/.pgpass`), not into the address.
+    """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     about: str = ""
@@ -68,8 +106,8 @@ class StudyCard(Options):
     data: Data | None = None
     input: Size | None = None
     goals: dict[str, Literal["maximize", "minimize"]] = {"score": "maximize", "macs": "minimize"}
-    reference: dict[str, Number] = {}
-    limits: dict[str, Limit] = {}
+    reference: dict[str, float] = {}
+    limits: dict[str, int | float] = {}
     driver: Driver = OptunaDriver(kind="optuna")
     ladder: tuple[Rung, ...] = Field(min_length=1)
     keep: Annotated[Number, Field(gt=0, le=1)] = 1 / 3
@@ -90,13 +128,15 @@ class StudyCard(Options):
                 raise ValueError(f"{name} can only be {right}d")
         return goals
 
-    @field_validator("limits")
+    @field_validator("reference", mode="before")
     @classmethod
-    def _limits_are_costs(cls, limits: dict[str, int]) -> dict[str, int]:
-        for name in limits:
-            if name not in COSTS:
-                raise ValueError(f"no cost '{name}' to limit; there are: {', '.join(COSTS)}")
-        return limits
+    def _reference_in_own_units(cls, reference: object) -> object:
+        return _read_each(_read_amount, reference)
+
+    @field_validator("limits", mode="before")
+    @classmethod
+    def _limits_in_own_units(cls, limits: object) -> object:
+        return _read_each(_read_limit, limits)
 
     @model_validator(mode="after")
     def _rungs_grow_and_references_fit(self) -> StudyCard:

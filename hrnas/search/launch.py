@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from hrnas.cards.study import COSTS, StudyCard
 from hrnas.cards.trainer import Recipe, load_recipe
-from hrnas.ledger import Evaluation
+from hrnas.names import CARD_FILE
 from hrnas.reading import read_yaml, validate
-from hrnas.search.repeat import repeat_trial
+from hrnas.search.repeat import Repeated, repeat_trial
 from hrnas.search.study import Event, Result, run_study
 from hrnas.search.worker import Beat
 from hrnas.space.architecture import Architecture
@@ -62,7 +62,7 @@ def launch(card: StudyCard, runs: Path, data: Path | None, on_event: Callable[[E
     return folder, result
 
 
-def repeat(folder: Path, key: str, seeds: Sequence[int], on_progress: Beat) -> list[Evaluation]:
+def repeat(folder: Path, key: str, seeds: Sequence[int], on_progress: Beat) -> Repeated:
     """Measure a trial of a study again with other seeds; see `repeat_trial`.
 
     Args:
@@ -71,7 +71,7 @@ def repeat(folder: Path, key: str, seeds: Sequence[int], on_progress: Beat) -> l
     Raises:
         UserError: no such trial, or a card or the data is not as it must be or has changed since.
     """
-    card = validate(StudyCard, read_yaml(folder / "study.yaml"), str(folder / "study.yaml"))
+    card = validate(StudyCard, read_yaml(folder / CARD_FILE), str(folder / CARD_FILE))
     recipe = study_recipe(card)
     trainer = _make_trainer(card, recipe)
     return repeat_trial(card, folder, key, seeds, {"proxy": trainer}, recipe, on_progress)

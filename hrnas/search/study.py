@@ -22,11 +22,12 @@ import numpy as np
 from hrnas.cards.study import StudyCard
 from hrnas.cards.trainer import Recipe
 from hrnas.ledger import Evaluation, Identity, Ledger, Outcome, Proposal, Trial
+from hrnas.names import CARD_FILE, LEDGER_FILE
 from hrnas.pareto import front, goal_value
 from hrnas.reading import format_size, write_atomically, write_yaml
 from hrnas.search.drivers import Told, make_driver, seed_of_ask
 from hrnas.search.ladder import next_promotion
-from hrnas.search.worker import Evaluator, is_alive, measure, this_owner
+from hrnas.search.worker import SILENCE, Evaluator, is_alive, measure, this_owner
 from hrnas.space.architecture import Architecture
 from hrnas.space.genome import Genome
 from hrnas.space.published import load_point, published_names
@@ -51,7 +52,9 @@ class Event:
         progress: what the evaluator said last (kind `progress`).
     """
 
-    kind: Literal["start", "duplicate", "infeasible", "measuring", "progress", "finished", "failed", "broken", "end"]
+    kind: Literal[
+        "start", "duplicate", "infeasible", "measuring", "progress", "finished", "failed", "broken", "waiting", "end"
+    ]
     done: int
     total: int
     front: int
@@ -118,12 +121,20 @@ def open_study(
     Raises:
         UserError: the folder holds a study of this name with another card; nothing was written.
     """
-    ledger = Ledger.open(card.ledger or folder / "ledger.sqlite", study=card.name, create=True)
+    ledger = Ledger.open(card.ledger or folder / LEDGER_FILE, study=card.name, create=True)
     tree = card.model_dump(mode="json")
     trainer = recipe.model_dump(mode="json", exclude={"name", "about"})
-    choices = {gene.path: list(gene.values) for gene in space.genes}
-    record = ledger.create_study(tree, environment, {"recipe": trainer, "choices": choices})
-    write_yaml(folder / "study.yaml", record.card)
+    resolved = {
+        "recipe": trainer,
+        "base": space.base,
+        "choices": {gene.path: list(gene.values) for gene in space.genes},
+        "ordered choices": [gene.path for gene in space.genes if gene.ordered],
+        "conditions": {
+            gene.path: {where: list(only) for where, only in gene.when} for gene in space.genes if gene.when
+        },
+    }
+    record = ledger.create_study(tree, environment, resolved)
+    write_yaml(folder / CARD_FILE, record.card)
     write_atomically(folder / "environment.json", json.dumps(record.environment, indent=2))
     return ledger
 
@@ -189,6 +200,7 @@ class _Search:
         self.done = self.front = 0
         self.told: dict[int, Told] = {}
         self.failures: list[str] = []  # in a row, in this process
+        self.awaited: set[str] = set()  # the owners of whom it was said that this process waits for them
 
     def run(self) -> Result:
         self._look()
@@ -204,7 +216,8 @@ class _Search:
             elif self.done + self._under_way() < self.card.trials:
                 if reason := self._propose():
                     return self._end(reason)
-            elif self._running():
+            elif running := [last for last in self.last.values() if last.state == "running"]:
+                self._say_who_is_awaited(running)
                 time.sleep(WAIT)  # others finish; should one of them die, its work is ours
             else:
                 return self._end("")
@@ -231,9 +244,6 @@ class _Search:
         first = [self._last(trial, 0) for trial in self.trials]
         return sum(last is None or last.state in ("running", "broken") for last in first)
 
-    def _running(self) -> bool:
-        return any(last.state == "running" for last in self.last.values())
-
     def _unfinished(self) -> tuple[Trial, int] | None:
         """What a crash or an interruption left: a trial that was never claimed, or broke and is to be handed on."""
         for trial in self.trials:
@@ -246,6 +256,18 @@ class _Search:
     def _recover(self) -> None:
         for evaluation in self.ledger.recover(is_alive):
             self._say("broken", key=evaluation.identity.key, rung=evaluation.identity.rung, reason=evaluation.owner)
+
+    def _say_who_is_awaited(self, running: Sequence[Evaluation]) -> None:
+        numbers = {trial.key: trial.number for trial in self.trials}
+        for evaluation in running:
+            if evaluation.owner in self.awaited:
+                continue
+            self.awaited.add(evaluation.owner)
+            silent = max(time.time() - evaluation.heartbeat, 0.0)
+            identity, who = evaluation.identity, evaluation.owner.rsplit(":", 1)[0]
+            reason = f"{who} (machine:process) measures it, its last sign of life came {silent:.0f} s ago; "
+            reason += f"the work of one that is gone is done again, on another machine after {SILENCE:.0f} s of silence"
+            self._say("waiting", trial=numbers[identity.key], key=identity.key, rung=identity.rung, reason=reason)
 
     # -- measuring ----------------------------------------------------------------------------------------------------
 
@@ -385,7 +407,9 @@ class _Search:
         inside = len(self.trials)
         nearest = self._nearest()
         misses = _broken_limits(self._excess(nearest.costs))
-        over = ", ".join(f"{name} {nearest.costs[name]:,.0f} > {self.card.limits[name]:,}" for name in misses)
+        over = ", ".join(
+            f"{name} {_amount(nearest.costs[name])} > {_amount(self.card.limits[name])}" for name in misses
+        )
         return (
             f"the limits let almost nothing of the space {self.space.name} through: {inside} of {len(distinct)} "
             f"architectures tried ({inside / len(distinct):.1%}) are inside, the last {DRAWS} drawn were all outside; "
@@ -416,6 +440,11 @@ class _Search:
     def _say(self, kind: Any, **more: Any) -> None:
         seconds = time.monotonic() - self.began
         self.on_event(Event(kind, self.done, self.card.trials, self.front, seconds, **more))
+
+
+def _amount(value: float) -> str:
+    """A count in full, `1,130,769`; a figure on a paper's scale in short, `205.2`."""
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:.4g}"
 
 
 def _broken_limits(excess: Mapping[str, float]) -> list[str]:

@@ -130,9 +130,12 @@ def _process_start(pid: int) -> str | None:
     """When a process began, in the system's own words; `None` when there is no such process."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
         return None if Path("/proc/self/stat").exists() else _process_start_elsewhere(pid)
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:  # some containers hide it
+        boot = ""
     fields = stat.rpartition(")")[2].split()  # proc(5), from the third field on: state, ...
     return None if fields[0] in "ZX" else f"{boot[:8]}-{fields[19]}"  # field 22: ticks since boot
 
