@@ -180,6 +180,10 @@ def test_conditions_in_a_circle_are_refused_with_their_paths() -> None:
         ),
         ({"widths[3]": [16, 32], "widths[-1]": [64, 128]}, "choices.widths[-1]: widths[3] is chosen twice"),
         ({"stages[0].blocks": {"any": [1], "when": {"stages[3].blocks": 2}}}, "there is no stages[3]"),
+        (
+            {"stages[0].blocks": [1, 2], "stages[all].blocks": [3, 4]},
+            "choices.stages[all].blocks: stages[0].blocks decides the same",
+        ),
     ],
 )
 def test_a_choice_that_can_never_act_is_refused(choices: dict, says: str) -> None:

@@ -315,6 +315,9 @@ def _read_choices(choices: Mapping[str, Any], base: Architecture) -> tuple[list[
                 gene = _read_choice(here, choice, stage, lengths)
                 if gene.path in genes:
                     raise ValueError(f"{gene.path} is chosen twice")
+                for other in genes.values():
+                    if _same_place(gene.path, other.path) and not gene.when and not other.when:
+                        raise ValueError(f"{other.path} decides the same: keep one of them, or say `when` each acts")
                 genes[gene.path] = gene
             except ValueError as error:
                 problems.append(f"choices.{path}: {error}")
@@ -470,6 +473,11 @@ def _leads(path: str, other: str) -> bool:
     return len(mine) <= len(theirs) and all(a == b or "all" in (a, b) for a, b in zip(mine, theirs, strict=False))
 
 
+def _same_place(path: str, other: str) -> bool:
+    """Whether two paths can mean one place."""
+    return _leads(path, other) and _leads(other, path)
+
+
 def _branches(path: str, count: int) -> set[int]:
     """The branches whose widths a path means."""
     name, *index = _parts(path)
@@ -492,8 +500,9 @@ def _changes(path: str, other: str) -> bool:
 def _decides(gene: Gene, other: Gene) -> bool:
     """Whether one gene must be written before the other: it makes the other's place, or the other's `when` names it."""
     inside = _leads(_slot(gene.path), other.path) and len(_parts(_slot(gene.path))) < len(_parts(other.path))
-    same = _leads(gene.path, other.path) and _leads(other.path, gene.path)
-    return (inside and not same) or any(_changes(gene.path, path) for path, _ in other.when)
+    return (inside and not _same_place(gene.path, other.path)) or any(
+        _changes(gene.path, path) for path, _ in other.when
+    )
 
 
 def _order(genes: Sequence[Gene], parents: Sequence[set[int]]) -> list[int]:
