@@ -527,3 +527,14 @@ def test_seeds_without_a_score_are_said(
         if line.endswith("has no score: failed: RuntimeError: the loss is nan")
     ]
     assert len(done) + len(said) == 9 and said[-1].startswith("seed 8 has no score")
+
+
+def test_another_folder_of_pictures_changes_only_the_folder(shop: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(shop)
+    write_coco(shop / "pictures")
+    trainer = shop / "trainers" / "tiny.yaml"
+    own = "data: {kind: coco, root: nowhere, holdout: 0.5, persons: 9, seed: 3}"
+    trainer.write_text(re.sub("data: .*", own, trainer.read_text()))
+    assert main(["search", "tiny", "--data", "pictures", "--trials", "1", "--quiet"]) == 0
+    data = read_yaml(shop / "runs" / "tiny" / "study.yaml")["data"]
+    assert data == {"kind": "coco", "root": str(shop / "pictures"), "holdout": 0.5, "persons": 9, "drawn": 0, "seed": 3}

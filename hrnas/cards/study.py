@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from hrnas.cards.trainer import Data, data_at
+from hrnas.cards.trainer import Data
 from hrnas.reading import Number, Options, Size, read_count, read_number, read_yaml, validate
 from hrnas.shelf import find_card
 
@@ -152,11 +151,6 @@ class StudyCard(Options):
         """The same card with some fields replaced (those given and not None), checked again."""
         tree = self.model_dump(mode="json") | {key: value for key, value in changes.items() if value is not None}
         return validate(StudyCard, tree, self.name)
-
-    def at(self, root: Path | None) -> StudyCard:
-        """The same study on the pictures in `root`."""
-        data = data_at(self.data, root)
-        return self if data is None else self.with_changes(data=data.model_dump(mode="json"))
 
 
 def load_study(name: str) -> StudyCard:

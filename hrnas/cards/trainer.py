@@ -79,16 +79,6 @@ class CocoData(Options):
 Data = Annotated[DrawnData | CocoData, Field(discriminator="kind")]
 
 
-def data_at(data: DrawnData | CocoData | None, root: Path | None) -> DrawnData | CocoData | None:
-    """A card's data with another folder of pictures; drawn data gives way to the pictures."""
-    if root is None:
-        return data
-    folder = str(root.absolute())  # so that a study finds its pictures from wherever it is gone on with
-    return (
-        data.model_copy(update={"root": folder}) if isinstance(data, CocoData) else CocoData(kind="coco", root=folder)
-    )
-
-
 class Augmentation(Options):
     """HRNet's augmentation; every number 0 means none.
 
@@ -187,8 +177,12 @@ class Recipe(Options):
         return self.model_copy(update={key: value for key, value in changes.items() if value is not None})
 
     def at(self, root: Path | None) -> Recipe:
-        """The same recipe on the pictures in `root`, in COCO's layout."""
-        return self.with_changes(data=data_at(self.data, root))
+        """The same recipe on the pictures in `root`, in COCO's layout; drawn data give way to them."""
+        if root is None:
+            return self
+        data = self.data if isinstance(self.data, CocoData) else CocoData(kind="coco")
+        # a whole path, so that a study finds its pictures from wherever it is gone on with
+        return self.with_changes(data=data.model_copy(update={"root": str(root.absolute())}))
 
 
 def load_recipe(name: str) -> Recipe:

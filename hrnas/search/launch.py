@@ -40,7 +40,8 @@ def launch(card: StudyCard, runs: Path, data: Path | None, on_event: Callable[[E
     """
     from hrnas.nets.cost import measure_cost
 
-    card = card.at(data)
+    if data is not None:  # only the folder changes: how much is held out and learnt from is as the trainer card says
+        card = card.with_changes(data=study_recipe(card).at(data).data.model_dump(mode="json"))
     space, recipe = load_space(card.space), study_recipe(card)
     trainer = _make_trainer(card, recipe)  # before anything is written: a mistake in the data leaves no folder behind
 
