@@ -126,6 +126,7 @@ def repeat(said: Namespace) -> int:
     """
     from hrnas.names import find_study, find_trial
     from hrnas.progress import TrainingProgress
+    from hrnas.report.page import write_report
     from hrnas.search.launch import repeat as measure_again
     from hrnas.training.loop import Progress
 
@@ -136,6 +137,7 @@ def repeat(said: Namespace) -> int:
     with TrainingProgress(sys.stderr, quiet=said.quiet) as progress:
         seeds = range(first + 1, first + said.seeds)
         again = measure_again(folder, trial.key, seeds, lambda at: progress(Progress(**at)))
+    write_report(folder)
     rows = [{"seed": e.identity.seed, "score": e.scores["score"], "ap": e.scores["ap"]} for e in again.done]
     scores = [row["score"] for row in rows]
     spread = statistics.stdev(scores) if len(scores) > 1 else 0.0

@@ -89,7 +89,7 @@ def evaluate(
     similarity = object_keypoint_similarity(people, predictions)
     result = {name: float(value) for name, value in zip(_NAMES, stats, strict=True) if value >= 0}
     result |= {"oks": float(similarity.mean()), "oks50": float((similarity > 0.5).mean())}
-    result |= {"persons": float(len(people)), "pictures": float(len(np.unique(people.picture)))}
+    result |= {"persons": len(people), "pictures": len(np.unique(people.picture))}
     if resamples:
         counts = resample_pictures(people, resamples, seed)
         aps = _resampled_ap(_match(dataset), counts)
