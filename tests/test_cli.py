@@ -377,11 +377,18 @@ def test_a_copy_is_found_before_the_card_it_was_made_from(shop: Path, capsys: py
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
 def test_a_polite_end_is_answered_with_how_to_go_on(
-    end: signal.Signals, shop: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    end: signal.Signals,
+    shop: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    request: pytest.FixtureRequest,
 ):
     def interrupted(name: str) -> None:
         signal.raise_signal(end)
 
+    # a program begun in the background ignores Ctrl-C, and these tests may be
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     monkeypatch.setattr("hrnas.cards.study.load_study", interrupted)
     assert main(["search", "tiny", "--runs", "my runs"]) == 130
     said = capsys.readouterr().err
