@@ -173,11 +173,6 @@ class Figures(Options):
     note: str | None = None
 
     @property
-    def params_count(self) -> float | None:
-        """The printed parameters as a number: `1.1M` is 1,100,000."""
-        return None if self.params is None else float(self.params[:-1]) * 1e6
-
-    @property
     def compute_unit(self) -> float:
         """A profile's value times this is in the printed unit; profiles have `lite_scale` in M, the others in G."""
         letter = "" if self.compute is None else self.compute[-1]
@@ -185,11 +180,6 @@ class Figures(Options):
         if self.scale == "lite_scale":
             return 1 / thousand if letter == "G" else 1
         return thousand if letter == "M" else 1
-
-    @property
-    def compute_in_scale(self) -> float | None:
-        """The printed compute in the unit of a profile."""
-        return None if self.compute is None else float(self.compute[:-1]) / self.compute_unit
 
 
 class PublishedPoint(Options):
