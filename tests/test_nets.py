@@ -12,25 +12,37 @@ from golden.__main__ import parameter_names
 from torch import Tensor, nn
 from toy_architectures import lite_tree
 
-from hrnas.nets.blocks import BLOCKS
-from hrnas.nets.blocks.lite_hrnet import CROSS, SINGLE
-from hrnas.nets.fusion import FUSIONS, TRANSITIONS
-from hrnas.nets.heads import HEADS
 from hrnas.nets.layers import interleave
-from hrnas.nets.pose_net import PoseNet, build_fusion, build_head, build_row, build_stem, build_transition
-from hrnas.nets.stems import STEMS
+from hrnas.nets.pose_net import PoseNet
+from hrnas.nets.tables import (
+    ATTENTIONS,
+    CONTEXTS,
+    CROSSES,
+    FUSIONS,
+    HEADS,
+    ROWS,
+    STEMS,
+    TRANSITIONS,
+    build_fusion,
+    build_head,
+    build_row,
+    build_stem,
+    build_transition,
+)
 from hrnas.reading import Options, UserError
 from hrnas.space.architecture import Architecture
-from hrnas.space.kinds import SLOTS, LiteFusion, kinds_of
+from hrnas.space.kinds import SLOTS, kinds_of
+from hrnas.space.kinds.fusions import LiteFusion
 from hrnas.space.published import load_point
 
 TABLES = {
     "stem": STEMS,
-    "row": BLOCKS,
-    "cross": CROSS,
-    "single": SINGLE,
+    "row": ROWS,
+    "cross": CROSSES,
+    "attention": ATTENTIONS,
     "fusion": FUSIONS,
     "transition": TRANSITIONS,
+    "context": CONTEXTS,
     "head": HEADS,
 }
 WIDTHS = (8, 16, 32)
@@ -46,7 +58,7 @@ def every(slot: str, **more: list[dict[str, Any]]) -> list[Any]:
     return found
 
 
-ROWS = every(
+ROW_OPTIONS = every(
     "row",
     residual=[{"kernel": 5}],
     shuffle=[{"kernel": 7}],
@@ -97,7 +109,7 @@ def test_every_kind_has_its_options_and_its_module() -> None:
     assert {slot: set(table) for slot, table in TABLES.items()} == {slot: set(kinds_of(slot)) for slot in SLOTS}
 
 
-@pytest.mark.parametrize("options", ROWS)
+@pytest.mark.parametrize("options", ROW_OPTIONS)
 def test_a_row_keeps_shapes_and_hears_everything(options: Any) -> None:
     row = build_row(options, WIDTHS)
     given = features()
@@ -105,7 +117,7 @@ def test_a_row_keeps_shapes_and_hears_everything(options: Any) -> None:
     assert_alive_and_deterministic(row, given)
 
 
-@pytest.mark.parametrize("options", ROWS)
+@pytest.mark.parametrize("options", ROW_OPTIONS)
 def test_a_row_leaves_its_input_as_it_was(options: Any) -> None:
     given = features()
     before = [x.clone() for x in given]
@@ -165,7 +177,7 @@ def test_double_add_computes_what_adding_in_place_computes() -> None:
 
 @pytest.mark.parametrize("options", every("head"))
 def test_a_head_gives_a_heatmap_per_keypoint(options: Any) -> None:
-    head = build_head(options, WIDTHS, keypoints=5)
+    head = build_head(options, WIDTHS, stem=4, keypoints=5)
     given = features()
     inputs = (given, torch.randn(2, 4, 32, 16))
     assert head(*inputs).shape == (2, 5, 32, 16)

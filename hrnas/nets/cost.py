@@ -5,9 +5,9 @@ a row that stands twenty times in a network, or in the next one, is counted once
 
 | name | counts | unit | who prints it |
 |---|---|---|---|
-| macs | multiply-accumulates of convolutions that our network executes | 1 | |
-| macs_as_released | the same, with what the authors' code computes a second time (`released_twice`) | 1 | |
-| conv_gi | macs of convolutions, each layer once | 2^30 | HRNet's tool; HRNet, SDHRNet |
+| macs | multiply-accumulates of convolutions, linear layers and matrix products that our network executes | 1 | |
+| macs_as_released | the same, with what the authors' code computes a second time or for nobody | 1 | |
+| conv_gi | macs of convolutions and linear layers, each layer once | 2^30 | HRNet's tool; HRNet, SDHRNet, LE-HRNet |
 | lite_scale | torchstat as shipped with Lite-HRNet: see `_torchstat` | 2^20 | Lite-HRNet and its followers |
 | all_ops | convolution + bias, 2 per norm, 1 per ReLU, pooling and upsampling; each call | 1e9 | mmcv; mmpose's zoo |
 | all_ops_gi | the same | 2^30 | LE-HRNet's and HR-LiteNet's baselines |
@@ -29,8 +29,8 @@ import torch
 from torch import Tensor, nn
 
 from hrnas.nets.fusion import Fusion
-from hrnas.nets.layers import Slot
-from hrnas.nets.pose_net import build_fusion, build_head, build_row, build_stem, build_transition
+from hrnas.nets.layers import MatMul, Slot
+from hrnas.nets.tables import build_context, build_fusion, build_head, build_row, build_stem, build_transition
 from hrnas.reading import read_size
 from hrnas.space.architecture import FIRST_STAGE, Architecture
 
@@ -78,7 +78,7 @@ def measure_cost(architecture: Architecture, keypoints: int = 17, input: tuple[i
         params_live=total.params - total.dead,
         macs=total.macs,
         macs_as_released=total.macs_as_released,
-        conv_gi=total.macs / 2**30,
+        conv_gi=total.conv / 2**30,
         lite_scale=total.torchstat / 2**20,
         all_ops=total.all_ops / 1e9,
         all_ops_gi=total.all_ops / 2**30,
@@ -102,7 +102,7 @@ def cost_as_json(cost: Cost) -> dict[str, Any]:
 class _Piece:
     part: str
     times: int
-    build: Callable[..., Slot]
+    build: Callable[..., Slot | None]
     arguments: tuple[Any, ...]
     inputs: tuple[Any, ...]  # shapes, or tuples of shapes where the piece takes a list
     reads: str = "all"  # which of its outputs are read: all or first
@@ -125,8 +125,11 @@ def _pieces(architecture: Architecture, keypoints: int, size: tuple[int, int]) -
         yield _Piece(part, stage.modules - ends, build_fusion, (stage.fusion, widths, False), here)
         if ends:
             yield _Piece(part, 1, build_fusion, (stage.fusion, widths, True), here, architecture.head.reads)
+        place = stage.context.branch - 1
+        yield _Piece(part, 1, build_context, (stage.context, widths[place]), (features(widths)[place],))
         before = widths
-    yield _Piece("head", 1, build_head, (architecture.head, before, keypoints), (features(before), *stem_output))
+    head = (architecture.head, before, architecture.stem.out, keypoints)
+    yield _Piece("head", 1, build_head, head, (features(before), *stem_output))
 
 
 @dataclass(frozen=True)
@@ -137,6 +140,7 @@ class _Tally:
     dead: int = 0
     macs: int = 0
     macs_as_released: int = 0
+    conv: int = 0
     torchstat: int = 0
     all_ops: int = 0
 
@@ -148,13 +152,18 @@ class _Tally:
 
 
 @lru_cache(maxsize=16384)
-def _count(build: Callable[..., Slot], arguments: tuple[Any, ...], inputs: tuple[Any, ...], reads: str) -> _Tally:
+def _count(
+    build: Callable[..., Slot | None], arguments: tuple[Any, ...], inputs: tuple[Any, ...], reads: str
+) -> _Tally:
     with torch.device("meta"):
         piece = build(*arguments)
+    if piece is None:
+        return _Tally()
     for layer in piece.modules():
         if isinstance(layer, nn.BatchNorm2d):  # keeps every shape, and takes half of the time on the meta device
             layer.forward = _pass  # type: ignore[method-assign, assignment]
-    return _count_module(piece, *(_empty(shape) for shape in inputs)) + _Tally(dead=_dead(piece.module, reads))
+    dead = piece.module.dead_parameters(reads) if isinstance(piece.module, Fusion) else set()
+    return _count_module(piece.module, dead, *(_empty(shape) for shape in inputs))
 
 
 def _pass(x: Tensor) -> Tensor:
@@ -167,28 +176,23 @@ def _empty(shape: Any) -> Any:
     return torch.empty(shape, device="meta")
 
 
-def _dead(module: nn.Module, reads: str) -> int:
-    if not isinstance(module, Fusion):
-        return 0
-    dead = module.dead_parameters(reads)
-    return sum(parameter.numel() for name, parameter in module.named_parameters() if name in dead)
-
-
 # ---------------------------------------------------------------------------------------------------------------------
 # one pass
 
 
-def _count_module(module: nn.Module, *inputs: Any) -> _Tally:
-    """Run a module once and count its layers by what goes in and out of them."""
-    executed = released = all_ops = 0
+def _count_module(module: nn.Module, dead: set[str], *inputs: Any) -> _Tally:
+    """Run a module once and count its layers by what goes in and out of them; `dead`: parameters nobody hears of."""
+    executed = released = conv = all_ops = 0
     torchstat: dict[nn.Module, int] = {}
+    unheard = {module.get_submodule(name.rpartition(".")[0]) for name in dead}
 
     def see(layer: nn.Module, given: tuple[Tensor, ...], out: Tensor) -> None:
-        nonlocal executed, released, all_ops
+        nonlocal executed, released, conv, all_ops
         calls: int = getattr(layer, "released_calls", 1)
-        macs = _macs(layer, out)
-        executed += macs
+        macs = _macs(layer, given[0], out)
+        executed += 0 if layer in unheard else macs
         released += calls * macs
+        conv += 0 if isinstance(layer, MatMul) else macs
         all_ops += calls * _operations(layer, given[0], out)
         torchstat[layer] = _torchstat(layer, given[0], out)
 
@@ -197,37 +201,47 @@ def _count_module(module: nn.Module, *inputs: Any) -> _Tally:
         module.eval()(*inputs)
     for hook in hooks:
         hook.remove()
-    params = sum(parameter.numel() for parameter in module.parameters())
-    return _Tally(params, 0, executed, released, sum(torchstat.values()), all_ops)
+    sizes = {name: parameter.numel() for name, parameter in module.named_parameters()}
+    silent = sum(sizes[name] for name in dead)
+    return _Tally(sum(sizes.values()), silent, executed, released, conv, sum(torchstat.values()), all_ops)
 
 
-def _macs(layer: nn.Module, out: Tensor) -> int:
+def _macs(layer: nn.Module, given: Tensor, out: Tensor) -> int:
     """Multiply-accumulates; without those of the bias, which no paper counts as such."""
-    if isinstance(layer, nn.Conv2d):
-        return out.numel() * layer.weight[0].numel()
+    match layer:
+        case nn.Conv2d() | nn.Conv1d():
+            return out.numel() * layer.weight[0].numel()
+        case nn.Linear():
+            return out.numel() * layer.in_features
+        case MatMul():
+            return out.numel() * given.shape[-1]
     return 0
 
 
 def _operations(layer: nn.Module, given: Tensor, out: Tensor) -> int:
-    """mmcv's rule."""
+    """mmcv's rule; it does not see matrix products, sigmoids and softmaxes."""
     match layer:
-        case nn.Conv2d():
-            return _macs(layer, out) + (0 if layer.bias is None else out.numel())
+        case nn.Conv2d() | nn.Conv1d() | nn.Linear():
+            return _macs(layer, given, out) + (0 if layer.bias is None else out.numel())
         case nn.BatchNorm2d():
             return 2 * given.numel()
         case nn.ReLU() | nn.Upsample():
             return out.numel()
-        case nn.AdaptiveAvgPool2d():
+        case nn.AdaptiveAvgPool2d() | nn.AdaptiveMaxPool2d():
             return given.numel()
+        case MatMul() | nn.Sigmoid() | nn.Hardsigmoid() | nn.Softmax():
+            return 0
     raise AssertionError(f"no rule counts a {type(layer).__name__}: add it here")
 
 
 def _torchstat(layer: nn.Module, given: Tensor, out: Tensor) -> int:
-    """The rule of torchstat as Lite-HRNet ships it, with its two oddities."""
+    """The rule of torchstat as Lite-HRNet ships it, with its oddities."""
     match layer:
+        case nn.Conv1d():
+            return 0
         case nn.Upsample():
             return out[:, 0].numel()  # it forgets the channels
-        case nn.AdaptiveAvgPool2d():  # each window counts one row and one column more than it has
+        case nn.AdaptiveAvgPool2d() | nn.AdaptiveMaxPool2d():  # each window counts a row and a column more than it has
             rows, columns = (_windows(given.shape[d], out.shape[d]) for d in (2, 3))
             return given[:, :, 0, 0].numel() * rows * columns
     return _operations(layer, given, out)

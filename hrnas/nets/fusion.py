@@ -8,6 +8,9 @@ from torch import Tensor, nn
 
 from hrnas.nets.layers import ConvNorm, Path, SeparableConv, released_twice
 
+Up = Callable[[int, int, int], nn.Module]
+Down = Callable[[tuple[int, ...]], nn.Module]
+
 
 def dense(inputs: int, outputs: int, stride: int, act: bool = True) -> nn.Module:
     """A dense 3x3 convolution, as in HRNet."""
@@ -17,6 +20,21 @@ def dense(inputs: int, outputs: int, stride: int, act: bool = True) -> nn.Module
 def separable(inputs: int, outputs: int, stride: int, act: bool = True) -> nn.Module:
     """A depthwise 3x3 and a 1x1 convolution, as in Lite-HRNet."""
     return SeparableConv(inputs, outputs, 3, stride, act=act)
+
+
+def upsampled(inputs: int, outputs: int, halvings: int) -> nn.Module:
+    """1x1, norm, nearest upsampling: how HRNet brings a coarse branch up."""
+    return nn.Sequential(ConvNorm(inputs, outputs), nn.Upsample(scale_factor=2**halvings, mode="nearest"))
+
+
+def chained(convolution: Callable[..., nn.Module]) -> Down:
+    """One strided convolution per halving, ReLU between them; the last alone changes the width, as in HRNet."""
+
+    def down(widths: tuple[int, ...]) -> nn.Module:
+        steps = [convolution(widths[0], widths[0], 2, act=True) for _ in widths[2:]]
+        return nn.Sequential(*steps, convolution(widths[0], widths[-1], 2, act=False))
+
+    return down
 
 
 class Transition(nn.Module):
@@ -43,26 +61,31 @@ class Transition(nn.Module):
 class Fusion(nn.Module):
     """Every output is the ReLU of the sum of all branches, each brought to its resolution and width.
 
-    upwards: 1x1, norm, nearest upsampling; downwards: one strided convolution per halving, ReLU between them
-
     Args:
+        widths: of the branches, the finest first.
         outputs: how many of the branches have an output, the finest first.
+        up: (channels in, channels out, halvings) -> module that brings a coarser branch up.
+        down: (widths of the branches from the source to the target) -> module that brings a finer branch down.
         double_add: branch 0 counts twice, and once it is fused the coarser branches hear its sum (before the ReLU)
             instead of it. So does the code of Lite-HRNet, by adding in place, and its weights need it. It computes each
             path from branch 0 twice, this class once.
     """
 
-    def __init__(self, widths: tuple[int, ...], outputs: int, convolution: Callable[..., nn.Module], double_add: bool):
+    def __init__(self, widths: tuple[int, ...], outputs: int, up: Up, down: Down, double_add: bool = False) -> None:
         super().__init__()
         self.outputs = outputs
         self.double_add = double_add
         self.paths = nn.ModuleDict()
         for target in range(outputs):
             for source in range(len(widths)):
-                if source != target:
-                    path = _path(widths, source, target, convolution)
-                    twice = double_add and source == 0
-                    self.paths[f"{source}_to_{target}"] = released_twice(path) if twice else path
+                if source > target:
+                    path = up(widths[source], widths[target], source - target)
+                elif source < target:
+                    path = down(widths[source : target + 1])
+                else:
+                    continue
+                twice = double_add and source == 0
+                self.paths[f"{source}_to_{target}"] = released_twice(path) if twice else path
         self.act = nn.ReLU()  # one module for all outputs, as released: torchstat counts its last call
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
@@ -81,31 +104,17 @@ class Fusion(nn.Module):
     def _bring(self, features: list[Tensor], source: int, target: int) -> Tensor:
         return features[source] if source == target else self.paths[f"{source}_to_{target}"](features[source])
 
+    def drop_outputs(self) -> None:
+        """Compute the first output alone from now on, because nobody reads the others.
+
+        What only they need stays, and is counted, but never learns.
+        """
+        self.outputs = 1
+        for name in self.dead_parameters("first"):
+            self.get_parameter(name).requires_grad_(False)
+
     def dead_parameters(self, reads: str) -> set[str]:
         """The parameters that nobody hears of when only the `first` output is read."""
         if reads == "all":
             return set()
         return {name for name, _ in self.named_parameters() if not name.split(".")[1].endswith("_to_0")}
-
-
-def _path(widths: tuple[int, ...], source: int, target: int, convolution: Callable[..., nn.Module]) -> nn.Module:
-    inputs, outputs = widths[source], widths[target]
-    if source > target:
-        return nn.Sequential(
-            ConvNorm(inputs, outputs), nn.Upsample(scale_factor=2 ** (source - target), mode="nearest")
-        )
-    steps = target - source
-    return nn.Sequential(
-        *(convolution(inputs, inputs, 2, act=True) for _ in range(steps - 1)),
-        convolution(inputs, outputs, 2, act=False),
-    )
-
-
-TRANSITIONS: dict[str, Callable[..., nn.Module]] = {
-    "conv": lambda options, before, after: Transition(before, after, dense),
-    "lite": lambda options, before, after: Transition(before, after, separable),
-}
-FUSIONS: dict[str, Callable[..., Fusion]] = {
-    "full": lambda options, widths, outputs: Fusion(widths, outputs, dense, double_add=False),
-    "lite": lambda options, widths, outputs: Fusion(widths, outputs, separable, options.double_add),
-}

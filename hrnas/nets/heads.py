@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -38,9 +36,3 @@ class IterativeHead(nn.Module):
         for x, project in zip(finer, projects, strict=True):
             y = project(x + functional.interpolate(y, scale_factor=2.0, mode="bilinear", align_corners=True))
         return self.final(y)
-
-
-HEADS: dict[str, Callable[..., nn.Module]] = {
-    "conv": lambda options, widths, keypoints: ConvHead(widths, keypoints),
-    "iterative": lambda options, widths, keypoints: IterativeHead(widths, keypoints),
-}

@@ -55,20 +55,27 @@ class Lifted(nn.ModuleList):
 
 
 class Slot(nn.Module):
-    """A place that one of several kinds fills; the kind is part of its parameters' names, so that no two share one."""
+    """A place that one of several kinds fills; its label is part of its parameters' names, so that no two share one."""
 
-    def __init__(self, kind: str, module: nn.Module) -> None:
+    def __init__(self, label: str, module: nn.Module) -> None:
         super().__init__()
-        self.kind = kind
-        self.add_module(kind, module)
+        self.label = label
+        self.add_module(label, module)
 
     @property
     def module(self) -> nn.Module:
         """What fills the place."""
-        return cast(nn.Module, getattr(self, self.kind))
+        return cast(nn.Module, getattr(self, self.label))
 
     def forward(self, *inputs: object) -> object:
-        return getattr(self, self.kind)(*inputs)
+        return getattr(self, self.label)(*inputs)
+
+
+class MatMul(nn.Module):
+    """Matrix product of (..., n, k) and (..., k, m); a module, so that costs see it."""
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        return torch.matmul(a, b)
 
 
 def interleave(first: Tensor, second: Tensor) -> Tensor:

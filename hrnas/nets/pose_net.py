@@ -1,6 +1,6 @@
 """The one network class: what an architecture says, built.
 
-picture -> stem -> stages of (transition, then modules of rows and a fusion) -> head -> heatmaps
+picture -> stem -> stages of (transition, then modules of rows and a fusion, then context) -> head -> heatmaps
 """
 
 from __future__ import annotations
@@ -9,42 +9,18 @@ from typing import Literal, cast
 
 from torch import Tensor, nn
 
-from hrnas.nets.blocks import BLOCKS
-from hrnas.nets.fusion import FUSIONS, TRANSITIONS, Fusion
-from hrnas.nets.heads import HEADS
-from hrnas.nets.layers import Slot
-from hrnas.nets.stems import STEMS
+from hrnas.nets.fusion import Fusion
+from hrnas.nets.tables import (
+    Widths,
+    build_context,
+    build_fusion,
+    build_head,
+    build_row,
+    build_stem,
+    build_transition,
+)
 from hrnas.reading import UserError
-from hrnas.space import kinds
 from hrnas.space.architecture import FIRST_STAGE, Architecture, Stage
-
-Widths = tuple[int, ...]
-
-
-def build_stem(options: kinds.Stem) -> Slot:
-    """(B, 3, H, W) -> (B, out, H/4, W/4)."""
-    return Slot(options.kind, STEMS[options.kind](options))
-
-
-def build_transition(options: kinds.Transition, before: Widths, after: Widths) -> Slot:
-    """Features of widths `before` -> features of widths `after`, one branch more."""
-    return Slot(options.kind, TRANSITIONS[options.kind](options, before, after))
-
-
-def build_row(options: kinds.Row, widths: Widths) -> Slot:
-    """Features -> features of the same shapes."""
-    return Slot(options.kind, BLOCKS[options.kind](options, widths))
-
-
-def build_fusion(options: kinds.Fusion, widths: Widths, last: bool) -> Slot:
-    """Features -> features of the same shapes; in the network's last module only those that the options keep."""
-    outputs = 1 if last and options.outputs == "first" else len(widths)
-    return Slot(options.kind, FUSIONS[options.kind](options, widths, outputs))
-
-
-def build_head(options: kinds.Head, widths: Widths, keypoints: int) -> Slot:
-    """Features and the stem's output -> (B, keypoints, H/4, W/4)."""
-    return Slot(options.kind, HEADS[options.kind](options, widths, keypoints))
 
 
 class StageModule(nn.Module):
@@ -62,7 +38,7 @@ class StageModule(nn.Module):
 
 
 class StageNet(nn.Module):
-    """A stage: its transition, then its modules."""
+    """A stage: its transition, then its modules, then its context."""
 
     def __init__(self, stage: Stage, before: Widths, widths: Widths, last: bool) -> None:
         super().__init__()
@@ -70,11 +46,15 @@ class StageNet(nn.Module):
         # `steps`, because `modules` is a word of torch's
         ends = [last and step == stage.modules - 1 for step in range(stage.modules)]
         self.steps = nn.ModuleList(StageModule(stage, widths, end) for end in ends)
+        self.place = stage.context.branch - 1
+        self.context = build_context(stage.context, widths[self.place])
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
         features = self.transition(features)
         for step in self.steps:
             features = step(features)
+        if self.context is not None:
+            features = [self.context(x) if branch == self.place else x for branch, x in enumerate(features)]
         return features
 
 
@@ -102,7 +82,9 @@ class PoseNet(nn.Module):
             last = index == len(architecture.stages) - 1
             self.stages[f"{FIRST_STAGE + index}"] = StageNet(stage, before, widths, last)
             before = widths
-        self.head = build_head(architecture.head, architecture.widths, keypoints)
+        self.head = build_head(architecture.head, architecture.widths, architecture.stem.out, keypoints)
+        if architecture.head.reads == "first":
+            self._last_fusion()[1].drop_outputs()
         self.reset_weights()
 
     def forward(self, image: Tensor) -> Tensor:
@@ -124,7 +106,7 @@ class PoseNet(nn.Module):
                 inputs, as torch's layers start; a network learns much more from its first few hundred steps.
         """
         for layer in self.modules():
-            if isinstance(layer, nn.Conv2d):
+            if isinstance(layer, (nn.Conv2d, nn.Conv1d, nn.Linear)):
                 if start == "paper":
                     nn.init.normal_(layer.weight, std=0.001)
                 else:
@@ -138,8 +120,12 @@ class PoseNet(nn.Module):
 
     def dead_parameters(self) -> set[str]:
         """The names of the parameters that reach no output: they are counted, and never learn."""
+        place, fusion = self._last_fusion()
+        return {f"{place}.{name}" for name in fusion.dead_parameters(self.architecture.head.reads)}
+
+    def _last_fusion(self) -> tuple[str, Fusion]:
+        """The name and the module of the network's last fusion."""
         stage = f"{FIRST_STAGE + len(self.architecture.stages) - 1}"
         last = self.architecture.stages[-1]
-        place = f"stages.{stage}.steps.{last.modules - 1}.fusion.{last.fusion.kind}."
-        fusion = cast(Fusion, self.get_submodule(place.rstrip(".")))
-        return {place + name for name in fusion.dead_parameters(self.architecture.head.reads)}
+        place = f"stages.{stage}.steps.{last.modules - 1}.fusion.{last.fusion.label}"
+        return place, cast(Fusion, self.get_submodule(place))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 
@@ -45,9 +43,3 @@ class ShuffleStem(nn.Module):
         first, second = self.conv(image).chunk(2, dim=1)
         both = torch.cat([self.first(first), self.project(self.depthwise(self.expand(second)))], dim=1)
         return interleave(*both.chunk(2, dim=1))
-
-
-STEMS: dict[str, Callable[..., nn.Module]] = {
-    "bottleneck": lambda options: BottleneckStem(options.width, options.blocks, options.out),
-    "shuffle": lambda options: ShuffleStem(options.width, options.out, options.expand),
-}

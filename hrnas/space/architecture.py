@@ -3,33 +3,53 @@
     stem -> stage 2 -> stage 3 [-> stage 4] -> head        (stage 1 belongs to the stem)
 
 A stage begins with a transition that adds one branch of half the resolution; then come its modules, each of `blocks`
-rows and a fusion. The number of keypoints and the size of the input are no part of an architecture.
+rows and a fusion; a context may end it, on one branch. The number of keypoints and the size of the input are no part
+of an architecture.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from hrnas.reading import Number, Options, Size, UserError, validate
-from hrnas.space.kinds import Fusion, Head, Repeat, Row, Stem, Transition, Width, common_step
+from hrnas.space.kinds import (
+    Context,
+    Fusion,
+    Head,
+    NoContext,
+    PartOptions,
+    Repeat,
+    Row,
+    Stem,
+    Transition,
+    Width,
+    common_step,
+)
 
 Tree = dict[str, Any]
 FIRST_STAGE = 2  # stages are numbered as in HRNet
 
 
 class Stage(Options):
-    """`modules` times (`blocks` rows, then a fusion), on one branch more than the stage before."""
+    """`modules` times (`blocks` rows, then a fusion), then a context; on one branch more than the stage before."""
 
     modules: Repeat
     blocks: Repeat
     transition: Transition
     row: Row
     fusion: Fusion
+    context: Context = NoContext(kind="none")
+
+    @property
+    def everywhere(self) -> dict[str, PartOptions]:
+        """The parts that work on all of the stage's branches."""
+        return {"transition": self.transition, "row": self.row, "fusion": self.fusion}
 
 
 class Architecture(Options):
@@ -63,7 +83,7 @@ class Architecture(Options):
 
         Options at their defaults are left out, so that an option added to a kind later changes no older key.
         """
-        plain = self._with_stages(stage.row.canonical(widths) for stage, widths in self._stage_widths())
+        plain = self._with_parts(lambda part, widths: part.canonical(widths))
         text = json.dumps(plain.model_dump(mode="json", exclude_defaults=True), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -82,7 +102,9 @@ class Architecture(Options):
             return found
         found += [problem for branch in range(branches) for problem in self._width_problems(branch)]
         for index, (stage, widths) in enumerate(self._stage_widths()):
-            found += [f"stages[{index}].row.{problem}" for problem in stage.row.problems(widths)]
+            for name, part in stage.everywhere.items():
+                found += [f"stages[{index}].{name}.{problem}" for problem in part.problems(widths)]
+            found += [f"stages[{index}].context.{problem}" for problem in self._context_problems(index)]
         *early, last = self.stages
         for index, stage in enumerate(early):
             if stage.fusion.outputs == "first":
@@ -100,32 +122,64 @@ class Architecture(Options):
         while len(widths) < len(self.stages) + 1:
             widths.append(2 * widths[-1] if widths else self.stem.out)
         for branch, width in enumerate(widths):
-            step = common_step(self._rows_on(branch))
+            step = common_step(part for _, part in self._parts_on(branch))
             widths[branch] = -(-width // step) * step
         *early, last = self.stages
         stages = [_with_outputs(stage, "all") for stage in early]
         stages.append(_with_outputs(last, "all") if self.head.reads == "all" else last)
         mended = self.model_copy(update={"stem": self.stem.mended(), "widths": tuple(widths), "stages": tuple(stages)})
-        return mended._with_stages(stage.row.mended(seen) for stage, seen in mended._stage_widths())
+        return mended._with_contexts()._with_parts(lambda part, seen: part.mended(seen))
 
     def _stage_widths(self) -> list[tuple[Stage, tuple[int, ...]]]:
         return [(stage, self.branches(index)) for index, stage in enumerate(self.stages)]
 
-    def _with_stages(self, rows: Any) -> Architecture:
-        stages = tuple(s.model_copy(update={"row": row}) for s, row in zip(self.stages, rows, strict=True))
-        return self.model_copy(update={"stages": stages})
+    def _with_parts(self, change: Callable[[PartOptions, tuple[int, ...]], PartOptions]) -> Architecture:
+        """Every part of the stages changed, with the widths that it sees; a context sees one."""
+        stages = []
+        for stage, widths in self._stage_widths():
+            parts = {name: change(part, widths) for name, part in stage.everywhere.items()}
+            parts["context"] = change(stage.context, widths[stage.context.branch - 1 :][:1])
+            stages.append(stage.model_copy(update=parts))
+        return self.model_copy(update={"stages": tuple(stages)})
 
-    def _rows_on(self, branch: int) -> list[Row]:
-        """The rows of the stages that have this branch."""
-        return [stage.row for index, stage in enumerate(self.stages) if branch < index + FIRST_STAGE]
+    def _with_contexts(self) -> Architecture:
+        """Each context on a branch that is there, and that somebody reads."""
+        stages = list(self.stages)
+        for index, stage in enumerate(stages):
+            branches = self._readable_branches(index)
+            if stage.context.branch > branches:
+                context = stage.context.model_copy(update={"branch": branches})
+                stages[index] = stage.model_copy(update={"context": context})
+        return self.model_copy(update={"stages": tuple(stages)})
+
+    def _readable_branches(self, stage: int) -> int:
+        """How many branches the part after this stage reads."""
+        last = stage == len(self.stages) - 1
+        return 1 if last and self.head.reads == "first" else stage + FIRST_STAGE
+
+    def _context_problems(self, stage: int) -> list[str]:
+        context, branches = self.stages[stage].context, self._readable_branches(stage)
+        if context.branch <= branches:
+            return context.problems((self.widths[context.branch - 1],))
+        reason = "the head reads the first branch alone" if branches == 1 else f"there are {branches} branches"
+        return [f"branch: {context.branch}, but {reason}: take {branches} or less"]
+
+    def _parts_on(self, branch: int) -> list[tuple[str, PartOptions]]:
+        """The parts that mind the width of this branch, by their slot."""
+        return [
+            each
+            for index, stage in enumerate(self.stages)
+            if branch < index + FIRST_STAGE
+            for each in stage.everywhere.items()
+        ]
 
     def _width_problems(self, branch: int) -> list[str]:
-        width = self.widths[branch]
-        unfit = {row.kind: row.width_step for row in self._rows_on(branch) if width % row.width_step}
+        width, parts = self.widths[branch], self._parts_on(branch)
+        unfit = {f"{part.kind} {slot}s": part.width_step for slot, part in parts if width % part.width_step}
         if not unfit:
             return []
-        step = common_step(self._rows_on(branch))
-        needs = " and ".join(f"{kind} rows by {each}" for kind, each in unfit.items())
+        step = common_step(part for _, part in parts)
+        needs = " and ".join(f"{who} by {each}" for who, each in unfit.items())
         below, above = width // step * step, -(-width // step) * step
         take = f"{below} or {above}" if below else f"{above}"
         return [f"widths[{branch}]: {width} must be divisible, for {needs}: take {take}"]
@@ -160,6 +214,7 @@ class Figures(Options):
     compute: Annotated[str, Field(pattern=r"^\d+(\.\d+)?[MG]$")] | None = None  # in the scale's own M or G
     scale: Literal["conv_gi", "lite_scale", "all_ops", "all_ops_gi"] | None = None
     rounding: Literal["nearest", "down"] = "nearest"
+    within: Annotated[Number, Field(gt=0)] | None = None  # percent that our count may lie off; `note` says why
     boxes: str | None = None  # whose person boxes: detector (with its AP) or ground truth
     ap: Number | None = None  # AP, AR and PCKh in percent, as papers print them
     ap50: Number | None = None
@@ -171,6 +226,14 @@ class Figures(Options):
     pckh: Number | None = None
     pckh01: Number | None = None
     note: str | None = None
+
+    @model_validator(mode="after")
+    def _says_enough(self) -> Self:
+        if self.compute is not None and self.scale is None:
+            raise ValueError("compute: without `scale` it cannot be compared: name the scale that its paper counted in")
+        if self.within is not None and self.note is None:
+            raise ValueError("within: say in `note` why our count is not the printed one")
+        return self
 
     @property
     def compute_unit(self) -> float:

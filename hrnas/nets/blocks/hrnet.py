@@ -8,16 +8,18 @@ from hrnas.nets.layers import ConvNorm
 
 
 class Residual(nn.Module):
-    """x + (conv, norm, ReLU, conv, norm)(x), then ReLU."""
+    """x + (conv, norm, ReLU, conv, norm, attention where there is one)(x), then ReLU."""
 
-    def __init__(self, width: int, kernel: int = 3) -> None:
+    def __init__(self, width: int, kernel: int = 3, attention: nn.Module | None = None) -> None:
         super().__init__()
         self.conv1 = ConvNorm(width, width, kernel)
         self.conv2 = ConvNorm(width, width, kernel)
+        self.attention = attention
         self.act = nn.ReLU(inplace=True)  # one module for both places, as released: torchstat counts a module once
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.act(x + self.conv2(self.act(self.conv1(x))))
+        y = self.conv2(self.act(self.conv1(x)))
+        return self.act(x + (y if self.attention is None else self.attention(y)))
 
 
 class Bottleneck(nn.Module):

@@ -5,14 +5,11 @@ Yu et al., Lite-HRNet: A Lightweight High-Resolution Network, CVPR 2021, arXiv 2
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hrnas.nets.layers import ConvNorm, Lifted, Slot, interleave
-from hrnas.reading import Options
+from hrnas.nets.layers import ConvNorm, Lifted, interleave
 
 
 class Shuffle(nn.Module):
@@ -54,40 +51,31 @@ class CrossResolutionWeighting(nn.Module):
 class SqueezeExcite(nn.Module):
     """Weight every channel of one resolution, from the mean of each: 1x1, ReLU, 1x1, sigmoid, multiply."""
 
-    def __init__(self, width: int, reduction: int) -> None:
+    def __init__(self, width: int, reduction: int, bias: bool = True) -> None:
         super().__init__()
         self.pool = nn.AdaptiveAvgPool2d(1)
-        self.reduce = nn.Conv2d(width, width // reduction, 1)
+        self.reduce = nn.Conv2d(width, width // reduction, 1, bias=bias)
         self.act = nn.ReLU(inplace=True)
-        self.expand = nn.Conv2d(width // reduction, width, 1)
+        self.expand = nn.Conv2d(width // reduction, width, 1, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         return x * torch.sigmoid(self.expand(self.act(self.reduce(self.pool(x)))))
-
-
-# kind -> (options, widths) -> row, or None where nothing is weighted
-CROSS: dict[str, Callable[..., nn.Module | None]] = {
-    "ccw": lambda options, widths: CrossResolutionWeighting(widths, options.reduction),
-    "none": lambda options, widths: None,
-}
-SINGLE: dict[str, Callable[..., nn.Module | None]] = {
-    "se": lambda options, widths: Lifted(SqueezeExcite(width, options.reduction) for width in widths),
-    "none": lambda options, widths: None,
-}
 
 
 class WeightedShuffleRow(nn.Module):
     """Conditional channel weighting (figure 1 b of the paper).
 
     half the channels pass; the rest: weight across resolutions -> depthwise, norm -> weight within each; then shuffle
+
+    Args:
+        cross, single: rows on half the widths, or None where nothing is weighted.
     """
 
-    def __init__(self, widths: tuple[int, ...], kernel: int, cross: Options, single: Options) -> None:
+    def __init__(self, widths: tuple[int, ...], kernel: int, cross: nn.Module | None, single: nn.Module | None) -> None:
         super().__init__()
-        halves = tuple(width // 2 for width in widths)
-        self.cross = _slot(CROSS, cross, halves)
-        self.depthwise = Lifted(ConvNorm(half, half, kernel, groups=half) for half in halves)
-        self.single = _slot(SINGLE, single, halves)
+        self.cross = cross
+        self.depthwise = Lifted(ConvNorm(width // 2, width // 2, kernel, groups=width // 2) for width in widths)
+        self.single = single
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
         halves = [x.chunk(2, dim=1) for x in features]
@@ -98,12 +86,6 @@ class WeightedShuffleRow(nn.Module):
         if self.single is not None:
             worked = self.single(worked)
         return [interleave(first, second) for (first, _), second in zip(halves, worked, strict=True)]
-
-
-def _slot(table: dict[str, Callable[..., nn.Module | None]], options: Options, widths: tuple[int, ...]) -> Slot | None:
-    kind: str = options.kind  # type: ignore[attr-defined]
-    module = table[kind](options, widths)
-    return None if module is None else Slot(kind, module)
 
 
 def _upsample(x: Tensor, factor: int) -> Tensor:

@@ -1,0 +1,124 @@
+"""All kinds by name, slot by slot, and how each is built from its options.
+
+This is the other half of `hrnas/space/kinds`. A new kind is a line here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from hrnas.nets.blocks.hrnet import Bottleneck, Residual
+from hrnas.nets.blocks.lite_hrnet import CrossResolutionWeighting, Shuffle, SqueezeExcite, WeightedShuffleRow
+from hrnas.nets.fusion import Fusion, Transition, chained, dense, separable, upsampled
+from hrnas.nets.heads import ConvHead, IterativeHead
+from hrnas.nets.layers import Lifted, Slot
+from hrnas.nets.stems import BottleneckStem, ShuffleStem
+from hrnas.space import kinds
+
+Widths = tuple[int, ...]
+Table = dict[str, Callable[..., Any]]
+
+# (options) -> (B, 3, H, W) to (B, out, H/4, W/4)
+STEMS: Table = {
+    "bottleneck": lambda o: BottleneckStem(o.width, o.blocks, o.out),
+    "shuffle": lambda o: ShuffleStem(o.width, o.out, o.expand),
+}
+
+# (options, widths before, widths after) -> features to features of one branch more
+TRANSITIONS: Table = {
+    "conv": lambda o, before, after: Transition(before, after, dense),
+    "lite": lambda o, before, after: Transition(before, after, separable),
+}
+
+# (options, width) -> feature to feature of the same shape; None where nothing is weighted
+ATTENTIONS: Table = {
+    "none": lambda o, width: None,
+    "se": lambda o, width: SqueezeExcite(width, o.reduction, o.bias),
+}
+
+# (options, widths) -> features to features of the same shapes; None where nothing is weighted
+CROSSES: Table = {
+    "none": lambda o, widths: None,
+    "ccw": lambda o, widths: CrossResolutionWeighting(widths, o.reduction),
+}
+
+# (options, widths) -> features to features of the same shapes
+ROWS: Table = {
+    "residual": lambda o, widths: Lifted(Residual(w, o.kernel, build_attention(o.attention, w)) for w in widths),
+    "bottleneck": lambda o, widths: Lifted(Bottleneck(w, w, o.kernel) for w in widths),
+    "shuffle": lambda o, widths: Lifted(Shuffle(w, o.kernel) for w in widths),
+    "weighted_shuffle": lambda o, widths: WeightedShuffleRow(
+        widths, o.kernel, build_cross(o.cross, o.seen(widths)), lift_attention(o.single, o.seen(widths))
+    ),
+}
+
+# (options, widths, number of outputs) -> features to the first features, of the same shapes
+FUSIONS: Table = {
+    "full": lambda o, widths, outputs: Fusion(widths, outputs, upsampled, chained(dense)),
+    "lite": lambda o, widths, outputs: Fusion(widths, outputs, upsampled, chained(separable), o.double_add),
+}
+
+# (options, width) -> feature to feature of the same shape; None where there is nothing
+CONTEXTS: Table = {
+    "none": lambda o, width: None,
+}
+
+# (options, widths, width of the stem's output, keypoints) -> features and the stem's output to heatmaps
+HEADS: Table = {
+    "conv": lambda o, widths, stem, keypoints: ConvHead(widths, keypoints),
+    "iterative": lambda o, widths, stem, keypoints: IterativeHead(widths, keypoints),
+}
+
+
+def build_stem(options: kinds.Stem) -> Slot:
+    """(B, 3, H, W) -> (B, out, H/4, W/4)."""
+    return Slot(options.label, STEMS[options.kind](options))
+
+
+def build_transition(options: kinds.Transition, before: Widths, after: Widths) -> Slot:
+    """Features of widths `before` -> features of widths `after`, one branch more."""
+    return Slot(options.label, TRANSITIONS[options.kind](options, before, after))
+
+
+def build_attention(options: kinds.Attention, width: int) -> Slot | None:
+    """A feature -> a feature of the same shape."""
+    return _slot(options.label, ATTENTIONS[options.kind](options, width))
+
+
+def lift_attention(options: kinds.Attention, widths: Widths) -> Slot | None:
+    """Features -> features of the same shapes, each weighted by itself."""
+    modules = [ATTENTIONS[options.kind](options, width) for width in widths]
+    return None if modules[0] is None else Slot(options.label, Lifted(modules))
+
+
+def build_cross(options: kinds.Cross, widths: Widths) -> Slot | None:
+    """Features -> features of the same shapes, weighted by what all of them have seen."""
+    return _slot(options.label, CROSSES[options.kind](options, widths))
+
+
+def build_row(options: kinds.Row, widths: Widths) -> Slot:
+    """Features -> features of the same shapes."""
+    return Slot(options.label, ROWS[options.kind](options, widths))
+
+
+def build_fusion(options: kinds.Fusion, widths: Widths, last: bool) -> Slot:
+    """Features -> features of the same shapes; in the network's last module only those that the options keep."""
+    outputs = 1 if last and options.outputs == "first" else len(widths)
+    return Slot(options.label, FUSIONS[options.kind](options, widths, outputs))
+
+
+def build_context(options: kinds.Context, width: int) -> Slot | None:
+    """A feature -> a feature of the same shape."""
+    return _slot(options.label, CONTEXTS[options.kind](options, width))
+
+
+def build_head(options: kinds.Head, widths: Widths, stem: int, keypoints: int) -> Slot:
+    """Features and the stem's output, `stem` channels wide -> (B, keypoints, H/4, W/4)."""
+    return Slot(options.label, HEADS[options.kind](options, widths, stem, keypoints))
+
+
+def _slot(label: str, module: nn.Module | None) -> Slot | None:
+    return None if module is None else Slot(label, module)

@@ -1,0 +1,132 @@
+"""Attention: weights for the channels or positions of one resolution, in rows that have a place for it."""
+
+from __future__ import annotations
+
+from math import gcd
+from typing import Annotated, Literal
+
+from pydantic import Field
+from typing_extensions import Self
+
+from hrnas.space.kinds.parts import Kernel, PartOptions, Reducing, Reduction, Width
+
+
+class Unweighted(PartOptions):
+    """No weighting in this place."""
+
+    kind: Literal["none"]
+
+
+class SqueezeExcite(Reducing):
+    """One weight per channel, from its mean over all positions: 1x1 down, ReLU, 1x1 up, sigmoid.
+
+    Lite-HRNet's spatial weighting; Hu et al., CVPR 2018. `bias`: of the two layers (SDHRNet's have none).
+    """
+
+    kind: Literal["se"]
+    reduction: Reduction = 4
+    bias: bool = True
+
+
+class EfficientChannel(PartOptions):
+    """One weight per channel, from the means of its neighbours in the order of channels: a 1D convolution, sigmoid.
+
+    Its kernel is (log2(channels) + offset) / gamma, cut off, and one more where that is even. ECA: Wang et al.,
+    CVPR 2020, arXiv 1910.03151.
+    """
+
+    kind: Literal["eca"]
+    gamma: Annotated[int, Field(ge=1, le=8)] = 2
+    offset: Annotated[int, Field(ge=0, le=8)] = 1
+
+
+class CBAM(Reducing):
+    """A weight per channel (from mean and maximum over positions), then one per position (over channels).
+
+    Woo et al., ECCV 2018, arXiv 1807.06521. `kernel` is the convolution over positions.
+    """
+
+    kind: Literal["cbam"]
+    reduction: Reduction = 16
+    kernel: Kernel = 7
+
+
+class Coordinate(PartOptions):
+    """A weight per channel and row, and one per channel and column. Hou et al., CVPR 2021, arXiv 2103.02907.
+
+    The layer between has max(8, channels // reduction) channels.
+    """
+
+    kind: Literal["coordinate"]
+    reduction: Reduction = 32
+
+
+class MultiScaleCoordinate(PartOptions):
+    """LE-HRNet's MCAM: in `groups` of channels, coordinate weights and three depthwise kernels meet in a softmax.
+
+    `shared`: all groups use one group's weights.
+    """
+
+    kind: Literal["mcam"]
+    groups: Literal[1, 2, 4, 8] = 4
+    shared: bool = False
+
+    @property
+    def label(self) -> str:
+        return f"mcam_groups{self.groups}"
+
+    @property
+    def width_step(self) -> int:
+        return max(4, self.groups)  # with 4 channels there is always a number of groups that leaves enough
+
+    def problems(self, widths: tuple[int, ...]) -> list[str]:
+        least = min(widths)
+        if least // self.groups >= 3:
+            return []
+        return [f"groups: {self.groups} leave less than 3 of {least} channels each: take {_groups(widths)}"]
+
+    def mended(self, widths: tuple[int, ...]) -> Self:
+        return self.model_copy(update={"groups": min(self.groups, _groups(widths))})
+
+
+class ChannelSpatial(PartOptions):
+    """Lite CSW-HRNet's single-resolution weighting: a weight per channel times one per position, side by side.
+
+    `kernel` is the convolution over positions, `gamma` and `offset` give that over channels as in `eca`.
+    """
+
+    kind: Literal["csw"]
+    kernel: Kernel = 7
+    gamma: Annotated[int, Field(ge=1, le=8)] = 2
+    offset: Annotated[int, Field(ge=0, le=8)] = 1
+    order: Literal["parallel", "series"] = "parallel"
+
+
+class GlobalSpatial(Reducing):
+    """Greit-HRNet's GSW: channels are summed with one weight per position, then squeezed and excited.
+
+    `width` is the layer that makes the positions' weights. `normalise`: divide the sum by the number of positions.
+    """
+
+    kind: Literal["gsw"]
+    width: Width = 16
+    reduction: Reduction = 8
+    normalise: bool = False
+
+
+Attention = Annotated[
+    Unweighted
+    | SqueezeExcite
+    | EfficientChannel
+    | CBAM
+    | Coordinate
+    | MultiScaleCoordinate
+    | ChannelSpatial
+    | GlobalSpatial,
+    Field(discriminator="kind"),
+]
+
+
+def _groups(widths: tuple[int, ...]) -> int:
+    """The most groups that divide every width and leave 3 channels each."""
+    return max(groups for groups in (1, 2, 4, 8) if gcd(*widths) % groups == 0 and min(widths) // groups >= 3)

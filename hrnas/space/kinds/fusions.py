@@ -1,0 +1,113 @@
+"""Fusions end a module: every resolution hears of every other. Transitions begin a stage with one branch more."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from hrnas.space.kinds.parts import Ghost, PartOptions, Reducing, Reduction
+
+Outputs = Literal["all", "first"]  # of the network's last module; every other one has all of them
+
+
+class FullFusion(PartOptions):
+    """HRNet: dense 3x3 convolutions of stride 2 downwards, 1x1 and nearest upsampling upwards, sum, ReLU."""
+
+    kind: Literal["full"]
+    outputs: Outputs = "all"
+
+
+class LiteFusion(PartOptions):
+    """Lite-HRNet: as the full fusion, with depthwise-separable convolutions downwards.
+
+    `double_add` is what the released code does: branch 0 is added twice, and the other branches hear the fused branch 0
+    instead of its input (HRNet/Lite-HRNet, issue 64). `false` is the plain sum of the paper.
+    """
+
+    kind: Literal["lite"]
+    double_add: bool = True
+    outputs: Outputs = "all"
+
+
+class SeparableFusion(PartOptions):
+    """HR-LiteNet: depthwise-separable convolutions both ways.
+
+    `chain`: the width between the steps downwards: that of each branch passed (`next`), or of the source (`same`).
+    `up`: a depthwise-separable convolution, or a 1x1 (`pointwise`) as in HRNet.
+    """
+
+    kind: Literal["separable"]
+    chain: Literal["next", "same"] = "next"
+    up: Literal["separable", "pointwise"] = "separable"
+    outputs: Outputs = "all"
+
+
+class GhostFusion(PartOptions):
+    """As the full fusion, with ghost convolutions."""
+
+    kind: Literal["ghost"]
+    ghost: Ghost = Ghost()
+    outputs: Outputs = "all"
+
+    @property
+    def label(self) -> str:
+        return f"ghost_ratio{self.ghost.ratio}"
+
+    @property
+    def width_step(self) -> int:
+        return self.ghost.ratio
+
+
+class CrossModalFusion(Reducing):
+    """LE-HRNet's CMFFM: one map stands for all channels of a source; weights from the target make channels of it again.
+
+    `reduction`: of the layers that make the weights; 1 is a single layer for each step.
+    """
+
+    kind: Literal["cmffm"]
+    reduction: Reduction = 1
+    outputs: Outputs = "all"
+
+
+Fusion = Annotated[
+    FullFusion | LiteFusion | SeparableFusion | GhostFusion | CrossModalFusion, Field(discriminator="kind")
+]
+
+
+class ConvTransition(PartOptions):
+    """HRNet: a dense 3x3 convolution for each new branch, and where the width changes."""
+
+    kind: Literal["conv"]
+
+
+class LiteTransition(PartOptions):
+    """Lite-HRNet: the same places, depthwise-separable."""
+
+    kind: Literal["lite"]
+
+
+class SeparableTransition(PartOptions):
+    """HR-LiteNet: the same places, depthwise-separable with a ReLU after each convolution."""
+
+    kind: Literal["separable"]
+
+
+class GhostTransition(PartOptions):
+    """The same places, with ghost convolutions."""
+
+    kind: Literal["ghost"]
+    ghost: Ghost = Ghost()
+
+    @property
+    def label(self) -> str:
+        return f"ghost_ratio{self.ghost.ratio}"
+
+    @property
+    def width_step(self) -> int:
+        return self.ghost.ratio
+
+
+Transition = Annotated[
+    ConvTransition | LiteTransition | SeparableTransition | GhostTransition, Field(discriminator="kind")
+]

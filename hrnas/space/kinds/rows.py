@@ -1,0 +1,119 @@
+"""Rows: one block of a module, across all of its resolutions; a row keeps every shape."""
+
+from __future__ import annotations
+
+from math import lcm
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from hrnas.space.kinds.attention import (
+    CBAM,
+    Attention,
+    EfficientChannel,
+    MultiScaleCoordinate,
+    SqueezeExcite,
+    Unweighted,
+)
+from hrnas.space.kinds.parts import Ghost, Kernel, PartOptions
+from hrnas.space.kinds.weightings import Cross, CrossResolution
+
+
+class ResidualRow(PartOptions):
+    """HRNet's basic block: two convolutions and the input again; attention before the sum."""
+
+    inner: ClassVar = ("attention",)
+    kind: Literal["residual"]
+    kernel: Kernel = 3
+    attention: Attention = Unweighted(kind="none")
+
+
+class BottleneckRow(PartOptions):
+    """HRNet's bottleneck: 1x1 down to width / 4, a convolution, 1x1 up again, and the input."""
+
+    kind: Literal["bottleneck"]
+    kernel: Kernel = 3
+
+    @property
+    def width_step(self) -> int:
+        return 4
+
+
+class ShuffleRow(PartOptions):
+    """ShuffleNetV2's unit, the block of the naive Lite-HRNet: half the channels pass, half go 1x1, depthwise, 1x1."""
+
+    kind: Literal["shuffle"]
+    kernel: Kernel = 3
+
+    @property
+    def width_step(self) -> int:
+        return 2
+
+
+class WeightedShuffleRow(PartOptions):
+    """Lite-HRNet's block: half the channels pass, half go cross weighting, depthwise convolution, single weighting.
+
+    With `csw` in both places it is Lite CSW-HRNet's, with `gcw` and `gsw` Greit-HRNet's.
+    """
+
+    inner: ClassVar = ("cross", "single")
+    kind: Literal["weighted_shuffle"]
+    kernel: Kernel = 3
+    cross: Cross = CrossResolution(kind="ccw")
+    single: Attention = SqueezeExcite(kind="se")
+
+    @property
+    def width_step(self) -> int:
+        return 2 * super().width_step
+
+    def seen(self, widths: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(width // 2 for width in widths)
+
+
+class LEGhostRow(PartOptions):
+    """LE-HRNet's LEblock: two ghost convolutions, attention, and the input again."""
+
+    inner: ClassVar = ("attention",)
+    kind: Literal["le_ghost"]
+    ghost: Ghost = Ghost()
+    attention: Attention = MultiScaleCoordinate(kind="mcam")
+
+    @property
+    def label(self) -> str:
+        return f"le_ghost_ratio{self.ghost.ratio}"
+
+    @property
+    def width_step(self) -> int:
+        return lcm(self.ghost.ratio, super().width_step)
+
+
+class SplitConcatRow(PartOptions):
+    """SDHRNet's SCR: two split-and-concatenate units, each with its attention, and the input again.
+
+    A unit's second half of channels is a depthwise convolution of its first half.
+    """
+
+    inner: ClassVar = ("first", "second")
+    kind: Literal["scr"]
+    kernel: Kernel = 3
+    first: Attention = SqueezeExcite(kind="se", bias=False)
+    second: Attention = EfficientChannel(kind="eca")
+
+    @property
+    def width_step(self) -> int:
+        return lcm(2, super().width_step)
+
+
+class LBasicRow(PartOptions):
+    """HR-LiteNet's L_basic: two depthwise-separable convolutions, the input, and the input's attention, added."""
+
+    inner: ClassVar = ("attention",)
+    kind: Literal["l_basic"]
+    kernel: Kernel = 3
+    attention: Attention = CBAM(kind="cbam")
+
+
+Row = Annotated[
+    ResidualRow | BottleneckRow | ShuffleRow | WeightedShuffleRow | LEGhostRow | SplitConcatRow | LBasicRow,
+    Field(discriminator="kind"),
+]

@@ -1,0 +1,148 @@
+"""Stems: from the picture to stage 1's output, a quarter of its size and `out` channels wide."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+from typing_extensions import Self
+
+from hrnas.reading import Options
+from hrnas.space.kinds.attention import CBAM, Attention
+from hrnas.space.kinds.parts import Ghost, Repeat, Width, round_up
+
+
+class StemOptions(Options):
+    """What every stem can be asked."""
+
+    kind: str
+    out: Width
+
+    @property
+    def label(self) -> str:
+        """The name inside parameters' names: the kind, and the options that change what a channel means."""
+        return self.kind
+
+    def problems(self) -> list[str]:
+        """What is impossible, each line beginning with the option's name."""
+        return []
+
+    def mended(self) -> Self:
+        """The nearest options without problems."""
+        return self
+
+
+class BottleneckStem(StemOptions):
+    """HRNet: two 3x3 convolutions of stride 2 with `width` channels, then `blocks` bottlenecks to `out` channels."""
+
+    kind: Literal["bottleneck"]
+    width: Width = 64
+    blocks: Repeat = 4
+    out: Width = 256
+
+    def problems(self) -> list[str]:
+        return _indivisible("out", self.out, 4, "bottlenecks")
+
+    def mended(self) -> Self:
+        return self.model_copy(update={"out": round_up(self.out, 4)})
+
+
+class GhostBottleneckStem(StemOptions):
+    """LE-HRNet: HRNet's stem with ghost convolutions in its bottlenecks, in place of the 3x3 alone or of all three."""
+
+    kind: Literal["ghost_bottleneck"]
+    width: Width = 64
+    blocks: Repeat = 4
+    out: Width = 256
+    ghosted: Literal["conv3x3", "all"] = "conv3x3"
+    ghost: Ghost = Ghost()
+
+    @property
+    def label(self) -> str:
+        return f"ghost_bottleneck_ratio{self.ghost.ratio}"
+
+    def problems(self) -> list[str]:
+        return _indivisible("out", self.out, 4 * self.ghost.ratio, "ghost bottlenecks")
+
+    def mended(self) -> Self:
+        return self.model_copy(update={"out": round_up(self.out, 4 * self.ghost.ratio)})
+
+
+class LBlockStem(StemOptions):
+    """HR-LiteNet: two 3x3 convolutions of stride 2 with `width` channels, then `blocks` L-blocks to `out` channels."""
+
+    kind: Literal["l_block"]
+    width: Width = 64
+    blocks: Repeat = 4
+    out: Width = 256
+    attention: Attention = CBAM(kind="cbam")
+
+    def problems(self) -> list[str]:
+        found = _indivisible("out", self.out, 4, "L-blocks")
+        return found or [f"attention.{problem}" for problem in self.attention.problems((self.out,))]
+
+    def mended(self) -> Self:
+        out = round_up(self.out, 4)
+        return self.model_copy(update={"out": out, "attention": self.attention.mended((out,))})
+
+
+class ShuffleStem(StemOptions):
+    """Lite-HRNet: a 3x3 convolution of stride 2, then a shuffle block of stride 2 of inner width `expand` x `width`."""
+
+    kind: Literal["shuffle"]
+    width: Width = 32
+    out: Width = 32
+    expand: Annotated[int, Field(ge=1, le=8)] = 1
+
+    def problems(self) -> list[str]:
+        return _halved(self.width, self.out)
+
+    def mended(self) -> Self:
+        width = round_up(self.width, 2)
+        return self.model_copy(update={"width": width, "out": max(width, round_up(self.out, 2))})
+
+
+class LargeKernelStem(StemOptions):
+    """Greit-HRNet: Lite-HRNet's stem with large kernel attention in its halves.
+
+    The attention is depthwise `kernel`, depthwise `dilated` with `dilation`, 1x1. `place` is where it stands in the
+    second half: before everything (`first`), or after the 1x1 that expands (`expanded`).
+    """
+
+    kind: Literal["lks"]
+    width: Width = 32
+    out: Width = 32
+    expand: Annotated[int, Field(ge=1, le=8)] = 1
+    kernel: Literal[3, 5, 7] = 5
+    dilated: Literal[3, 5, 7] = 7
+    dilation: Annotated[int, Field(ge=1, le=8)] = 3
+    place: Literal["first", "expanded"] = "first"
+
+    def problems(self) -> list[str]:
+        return _halved(self.width, self.out)
+
+    def mended(self) -> Self:
+        width = round_up(self.width, 2)
+        return self.model_copy(update={"width": width, "out": max(width, round_up(self.out, 2))})
+
+
+Stem = Annotated[
+    BottleneckStem | GhostBottleneckStem | LBlockStem | ShuffleStem | LargeKernelStem, Field(discriminator="kind")
+]
+
+
+def _indivisible(name: str, value: int, step: int, who: str) -> list[str]:
+    if value % step == 0:
+        return []
+    return [f"{name}: {value} is not divisible by {step}, as {who} need: take {round_up(value, step)}"]
+
+
+def _halved(width: int, out: int) -> list[str]:
+    found = [
+        f"{name}: {value} is odd, the shuffle stem halves it: take {round_up(value, 2)}"
+        for name, value in (("width", width), ("out", out))
+        if value % 2
+    ]
+    if out < width:
+        found.append(f"out: {out} is less than the stem's width {width}: take {round_up(width, 2)} or more")
+    return found
