@@ -21,7 +21,7 @@ import re
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -176,13 +176,17 @@ class SearchSpace:
 
     # -- the workings -------------------------------------------------------------------------------------------------
 
-    def _grow(self, genome: Genome) -> tuple[Tree, list[bool]]:
-        """Write each gene's value into a copy of the base, what decides others first; say which genes were active."""
+    def _grow(self, genome: Genome, only: list[int] | None = None) -> tuple[Tree, list[bool]]:
+        """Write each gene's value into a copy of the base, what decides others first; say which genes were active.
+
+        Args:
+            only: write these genes and no others; they stand in the order of writing.
+        """
         if len(genome) != len(self.genes):
             raise UserError(f"space {self.name}: a genome has {len(self.genes)} genes, got {len(genome)}")
         tree = copy.deepcopy(self._base)
         active = [False] * len(self.genes)
-        for index in self._steps:
+        for index in self._steps if only is None else only:
             gene = self.genes[index]
             places = _places(gene.path, tree)
             if places and all(_read(tree, p) is not _ABSENT for p in places) and self._holds(gene, tree):
@@ -216,13 +220,10 @@ class SearchSpace:
         while waiting:
             above |= waiting
             waiting = {other for gene in waiting for other in self._parents[gene]} - above
-        deciders = sorted(above)
-        for values in product(*(range(self.genes[other].size) for other in deciders)):
-            genome = [0] * len(self.genes)
-            for other, value in zip(deciders, values, strict=True):
-                genome[other] = value
-            if self._grow(tuple(genome))[1][index]:
-                return tuple(genome)
+        deciders = [other for other in self._steps if other in above]
+        for genome in self._settings(deciders):
+            if self._grow(genome, [*deciders, index])[1][index]:
+                return genome
         return None
 
     def _components(self) -> list[list[int]]:
@@ -236,19 +237,27 @@ class SearchSpace:
 
     def _count(self, component: list[int]) -> int:
         """Canonical genomes of one group: for each setting of its switches, the product of the active others."""
-        switches = sorted({p for index in component for p in self._parents[index]} & set(component))
-        free = [index for index in component if index not in switches]
-        total, seen = 0, set()
-        for values in product(*(range(self.genes[s].size) for s in switches)):
-            genome = [0] * len(self.genes)
-            for switch, value in zip(switches, values, strict=True):
-                genome[switch] = value
-            _, active = self._grow(tuple(genome))
-            setting = tuple(v if active[s] else 0 for s, v in zip(switches, values, strict=True))
-            if setting not in seen:
-                seen.add(setting)
-                total += math.prod(self.genes[index].size for index in free if active[index])
+        members = [index for index in self._steps if index in component]
+        switches = [index for index in members if any(index in self._parents[other] for other in members)]
+        free = [index for index in members if index not in switches]
+        total = 0
+        for genome in self._settings(switches):
+            _, active = self._grow(genome, members)
+            total += math.prod(self.genes[index].size for index in free if active[index])
         return total
+
+    def _settings(self, switches: list[int]) -> Iterator[Genome]:
+        """Every way to set some genes, each after its parents; those inactive, and all others, stay 0."""
+        return self._set_further(switches, 0, (0,) * len(self.genes))
+
+    def _set_further(self, switches: list[int], depth: int, genome: Genome) -> Iterator[Genome]:
+        if depth == len(switches):
+            yield genome
+            return
+        index = switches[depth]
+        active = self._grow(genome, switches[: depth + 1])[1][index]
+        for value in range(self.genes[index].size if active else 1):
+            yield from self._set_further(switches, depth + 1, (*genome[:index], value, *genome[index + 1 :]))
 
     def _first_difference(self, ours: Architecture, theirs: Tree) -> str:
         mine, other = dict(_leaves(ours.model_dump(mode="json"))), dict(_leaves(theirs))
@@ -399,8 +408,9 @@ _PART = re.compile(r"([A-Za-z_][A-Za-z_0-9]*)((?:\[(?:-?\d+|all|\*)\])*)")
 Place = tuple[str | int, ...]
 
 
-def _parts(path: str) -> list[str | int]:
-    """`stages[1].row.kind` -> `["stages", 1, "row", "kind"]`; `all` stays a word."""
+@lru_cache(maxsize=4096)
+def _parts(path: str) -> tuple[str | int, ...]:
+    """`stages[1].row.kind` -> `("stages", 1, "row", "kind")`; `all` stays a word."""
     parts: list[str | int] = []
     for piece in path.split("."):
         match = _PART.fullmatch(piece)
@@ -408,7 +418,7 @@ def _parts(path: str) -> list[str | int]:
             raise ValueError(f"'{path}' is no path such as stages[*].row.kind")
         parts.append(match[1])
         parts += [i if i in ("all", "*") else int(i) for i in re.findall(r"\[([^\]]+)\]", match[2])]
-    return parts
+    return tuple(parts)
 
 
 def _places(path: str, tree: Tree) -> list[Place]:
