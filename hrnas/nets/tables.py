@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import nn
 
+from hrnas.nets.blocks.attention import CBAM, Coordinate, EfficientChannel
 from hrnas.nets.blocks.hrnet import Bottleneck, Residual
 from hrnas.nets.blocks.lite_hrnet import CrossResolutionWeighting, Shuffle, SqueezeExcite, WeightedShuffleRow
 from hrnas.nets.fusion import Fusion, Transition, chained, dense, separable, upsampled
@@ -37,6 +38,9 @@ TRANSITIONS: Table = {
 ATTENTIONS: Table = {
     "none": lambda o, width: None,
     "se": lambda o, width: SqueezeExcite(width, o.reduction, o.bias),
+    "eca": lambda o, width: EfficientChannel(o.channel_kernel(width)),
+    "cbam": lambda o, width: CBAM(width, o.reduction, o.kernel),
+    "coordinate": lambda o, width: Coordinate(width, o.middle(width)),
 }
 
 # (options, widths) -> features to features of the same shapes; None where nothing is weighted

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from typing_extensions import Self
 
-from hrnas.space.kinds.parts import Kernel, PartOptions, Reducing, Reduction, Width
+from hrnas.space.kinds.parts import Kernel, OverChannels, PartOptions, Reducing, Reduction, Width
 
 
 class Unweighted(PartOptions):
@@ -28,16 +28,13 @@ class SqueezeExcite(Reducing):
     bias: bool = True
 
 
-class EfficientChannel(PartOptions):
+class EfficientChannel(OverChannels):
     """One weight per channel, from the means of its neighbours in the order of channels: a 1D convolution, sigmoid.
 
-    Its kernel is (log2(channels) + offset) / gamma, cut off, and one more where that is even. ECA: Wang et al.,
-    CVPR 2020, arXiv 1910.03151.
+    ECA: Wang et al., CVPR 2020, arXiv 1910.03151.
     """
 
     kind: Literal["eca"]
-    gamma: Annotated[int, Field(ge=1, le=8)] = 2
-    offset: Annotated[int, Field(ge=0, le=8)] = 1
 
 
 class CBAM(Reducing):
@@ -52,13 +49,18 @@ class CBAM(Reducing):
 
 
 class Coordinate(PartOptions):
-    """A weight per channel and row, and one per channel and column. Hou et al., CVPR 2021, arXiv 2103.02907.
-
-    The layer between has max(8, channels // reduction) channels.
-    """
+    """A weight per channel and row, and one per channel and column. Hou et al., CVPR 2021, arXiv 2103.02907."""
 
     kind: Literal["coordinate"]
     reduction: Reduction = 32
+
+    def middle(self, width: int) -> int:
+        """The channels of the layer between."""
+        return max(8, width // self.reduction)
+
+    def canonical(self, widths: tuple[int, ...]) -> Self:
+        spellings = (self.model_copy(update={"reduction": reduction}) for reduction in range(1, 65))
+        return next(each for each in spellings if all(each.middle(w) == self.middle(w) for w in widths))
 
 
 class MultiScaleCoordinate(PartOptions):
@@ -89,7 +91,7 @@ class MultiScaleCoordinate(PartOptions):
         return self.model_copy(update={"groups": min(self.groups, _groups(widths))})
 
 
-class ChannelSpatial(PartOptions):
+class ChannelSpatial(OverChannels):
     """Lite CSW-HRNet's single-resolution weighting: a weight per channel times one per position, side by side.
 
     `kernel` is the convolution over positions, `gamma` and `offset` give that over channels as in `eca`.
@@ -97,8 +99,6 @@ class ChannelSpatial(PartOptions):
 
     kind: Literal["csw"]
     kernel: Kernel = 7
-    gamma: Annotated[int, Field(ge=1, le=8)] = 2
-    offset: Annotated[int, Field(ge=0, le=8)] = 1
     order: Literal["parallel", "series"] = "parallel"
 
 

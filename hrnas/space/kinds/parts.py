@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from math import lcm
+from math import lcm, log2
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -85,6 +85,33 @@ class Reducing(PartOptions):
         return self.model_copy(
             update={"reduction": next(r for r in range(1, 65) if [size // r for size in sizes] == kept)}
         )
+
+
+class OverChannels(PartOptions):
+    """A part with a convolution over the order of channels; its kernel grows with their number.
+
+    It is (log2(channels) + offset) / gamma, cut off, and one more where that is even: ECA, arXiv 1910.03151, eq. 12.
+    """
+
+    gamma: Annotated[int, Field(ge=1, le=8)] = 2
+    offset: Annotated[int, Field(ge=0, le=8)] = 1
+
+    def channel_kernel(self, channels: int) -> int:
+        """The kernel over this many channels."""
+        return int((log2(channels) + self.offset) / self.gamma) // 2 * 2 + 1
+
+    def convolved(self, widths: tuple[int, ...]) -> tuple[int, ...]:
+        """The numbers of channels that a convolution passes over."""
+        return widths
+
+    def canonical(self, widths: tuple[int, ...]) -> Self:
+        spellings = (
+            self.model_copy(update={"gamma": gamma, "offset": offset}) for gamma in range(1, 9) for offset in range(9)
+        )
+        return next(each for each in spellings if each._kernels(widths) == self._kernels(widths))
+
+    def _kernels(self, widths: tuple[int, ...]) -> list[int]:
+        return [self.channel_kernel(channels) for channels in self.convolved(widths)]
 
 
 class Ghost(Options):

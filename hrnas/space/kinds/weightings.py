@@ -8,7 +8,7 @@ from pydantic import Field
 from typing_extensions import Self
 
 from hrnas.space.kinds.attention import Unweighted
-from hrnas.space.kinds.parts import Kernel, PartOptions, Reducing, Reduction
+from hrnas.space.kinds.parts import Kernel, OverChannels, Reducing, Reduction
 
 
 class CrossResolution(Reducing):
@@ -21,7 +21,7 @@ class CrossResolution(Reducing):
         return (sum(widths),)
 
 
-class CrossChannelSpatial(PartOptions):
+class CrossChannelSpatial(OverChannels):
     """Lite CSW-HRNet: a weight per channel times one per position, of all resolutions pooled to the coarsest.
 
     `kernel`, `gamma`, `offset` and `order` as in the attention `csw`.
@@ -29,8 +29,6 @@ class CrossChannelSpatial(PartOptions):
 
     kind: Literal["csw"]
     kernel: Kernel = 7
-    gamma: Annotated[int, Field(ge=1, le=8)] = 2
-    offset: Annotated[int, Field(ge=0, le=8)] = 1
     order: Literal["parallel", "series"] = "parallel"
 
 
