@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hrnas.reading import UserError
+from hrnas.space.census import estimate_architectures
 from hrnas.space.published import load_architecture
 from hrnas.space.search_space import SpaceCard, load_space, space_from_card
 
@@ -244,3 +245,23 @@ def test_a_space_must_contain_what_it_promises() -> None:
 def test_a_space_card_may_not_be_read_as_an_architecture() -> None:
     with pytest.raises(UserError, match="this is a search space"):
         load_architecture(str(Path(__file__).parents[1] / "search_spaces" / "quickstart.yaml"))
+
+
+def test_an_even_sample_draws_every_genome_equally_often() -> None:
+    space = space_of()
+    everything = list(space.enumerate())
+    rng = np.random.default_rng(1)
+    draws = [space.sample_evenly(rng) for _ in range(200 * len(everything))]
+    counts = np.array([draws.count(genome) for genome in everything])
+    assert counts.sum() == len(draws) and space.size == len(everything)
+    chi_square = ((counts - 200) ** 2 / 200).sum()
+    assert chi_square < len(everything) + 4 * (2 * len(everything)) ** 0.5  # four standard deviations
+
+
+def test_architectures_that_several_genomes_share_count_once() -> None:
+    # the row's half of 16 channels is 8: all of these reductions leave 1 channel of it, or are mended to leave one
+    sharing = {"stages[0].row.kind": ["weighted_shuffle"], "stages[0].row.single.reduction": {"ordered": [5, 6, 7, 8]}}
+    space = space_of(choices={"widths[0]": [16], "widths[1]": [16], **sharing})
+    assert (space.size, estimate_architectures(space)) == (4, 1)
+    assert len({space.decode(genome).key for genome in space.enumerate()}) == 1
+    assert estimate_architectures(QUICKSTART, draws=5) == QUICKSTART.size

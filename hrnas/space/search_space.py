@@ -24,7 +24,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from pydantic import BaseModel, Field, ValidationError
@@ -46,6 +46,17 @@ class SpaceCard(Options):
     base: str | dict[str, Any]
     choices: dict[str, Any] = Field(min_length=1)
     must_contain: tuple[str, ...] = ()
+
+
+class _Group(NamedTuple):
+    """Genes that decide about each other: all of them, the deciding ones, and each way to set these.
+
+    A setting is a genome with the deciding genes set, and the number of canonical genomes of the group that begin so.
+    """
+
+    members: list[int]
+    switches: list[int]
+    settings: list[tuple[Genome, int]]
 
 
 class SearchSpace:
@@ -162,8 +173,19 @@ class SearchSpace:
 
     @cached_property
     def size(self) -> int:
-        """How many canonical genomes there are (a few fewer architectures where `repair` makes two of them one)."""
-        return math.prod(self._count(component) for component in self._components())
+        """How many canonical genomes there are; `hrnas/space/census.py` says of how many architectures."""
+        return math.prod(sum(weight for _, weight in group.settings) for group in self._groups)
+
+    def sample_evenly(self, rng: np.random.Generator) -> Genome:
+        """A canonical genome, each as likely as any other; `sample` draws kinds with few options as often as the rest."""
+        genome = [0] * len(self.genes)
+        for group in self._groups:
+            weights = np.array([weight for _, weight in group.settings], float)
+            setting, _ = group.settings[int(rng.choice(len(weights), p=weights / weights.sum()))]
+            for index in group.members:
+                free = index not in group.switches
+                genome[index] = int(rng.integers(self.genes[index].size)) if free else setting[index]
+        return self.canonical(tuple(genome))
 
     def enumerate(self) -> Iterator[Genome]:
         """Every canonical genome once; for spaces small enough to be walked."""
@@ -226,25 +248,25 @@ class SearchSpace:
                 return genome
         return None
 
-    def _components(self) -> list[list[int]]:
-        """Genes grouped so that no gene's activity depends on another group."""
+    @cached_property
+    def _groups(self) -> list[_Group]:
+        """The genes, so grouped that no gene's activity depends on another group."""
         group = list(range(len(self.genes)))
         for index in range(len(self.genes)):
             for parent in self._parents[index]:
                 old, new = group[index], group[parent]
                 group = [new if g == old else g for g in group]
-        return [[i for i, g in enumerate(group) if g == name] for name in dict.fromkeys(group)]
+        return [self._group({i for i, g in enumerate(group) if g == name}) for name in dict.fromkeys(group)]
 
-    def _count(self, component: list[int]) -> int:
-        """Canonical genomes of one group: for each setting of its switches, the product of the active others."""
-        members = [index for index in self._steps if index in component]
+    def _group(self, genes: set[int]) -> _Group:
+        members = [index for index in self._steps if index in genes]
         switches = [index for index in members if any(index in self._parents[other] for other in members)]
         free = [index for index in members if index not in switches]
-        total = 0
+        settings = []
         for genome in self._settings(switches):
             _, active = self._grow(genome, members)
-            total += math.prod(self.genes[index].size for index in free if active[index])
-        return total
+            settings.append((genome, math.prod(self.genes[index].size for index in free if active[index])))
+        return _Group(members, switches, settings)
 
     def _settings(self, switches: list[int]) -> Iterator[Genome]:
         """Every way to set some genes, each after its parents; those inactive, and all others, stay 0."""
