@@ -1,4 +1,4 @@
-"""What every network and every kind in it promises."""
+"""What every network promises; its parts are in `test_contract.py`."""
 
 from __future__ import annotations
 
@@ -11,187 +11,16 @@ import torch
 from golden.__main__ import parameter_names
 from torch import Tensor, nn
 from toy_architectures import lite_tree
+from toy_weights import enliven
 
 from hrnas.nets.layers import interleave
 from hrnas.nets.pose_net import PoseNet
-from hrnas.nets.tables import (
-    ATTENTIONS,
-    CONTEXTS,
-    CROSSES,
-    FUSIONS,
-    HEADS,
-    ROWS,
-    STEMS,
-    TRANSITIONS,
-    build_fusion,
-    build_head,
-    build_row,
-    build_stem,
-    build_transition,
-)
-from hrnas.reading import Options, UserError
+from hrnas.nets.tables import build_fusion
+from hrnas.reading import UserError
 from hrnas.space.architecture import Architecture
-from hrnas.space.kinds import SLOTS, kinds_of
+from hrnas.space.kinds import kinds_of
 from hrnas.space.kinds.fusions import LiteFusion
 from hrnas.space.published import load_point
-
-TABLES = {
-    "stem": STEMS,
-    "row": ROWS,
-    "cross": CROSSES,
-    "attention": ATTENTIONS,
-    "fusion": FUSIONS,
-    "transition": TRANSITIONS,
-    "context": CONTEXTS,
-    "head": HEADS,
-}
-WIDTHS = (8, 16, 32)
-
-
-def every(slot: str, **more: list[dict[str, Any]]) -> list[Any]:
-    """Each kind of a slot at its defaults, and with the options given for it."""
-    found = []
-    for kind, options in kinds_of(slot).items():
-        for changes in [{}, *more.get(kind, [])]:
-            label = kind + "".join(f" {name}={value}" for name, value in changes.items())
-            found.append(pytest.param(options.model_validate({"kind": kind, **changes}), id=label))
-    return found
-
-
-ROW_OPTIONS = every(
-    "row",
-    residual=[{"kernel": 5}],
-    shuffle=[{"kernel": 7}],
-    weighted_shuffle=[
-        {"kernel": 5},
-        {"cross": {"kind": "none"}},
-        {"single": {"kind": "none"}},
-        {"cross": {"kind": "none"}, "single": {"kind": "none"}},
-    ],
-)
-STEM_OPTIONS = every("stem", shuffle=[{"out": 48}, {"expand": 2}], bottleneck=[{"blocks": 1, "out": 64}])
-FUSION_OPTIONS = every("fusion", lite=[{"double_add": False}, {"outputs": "first"}], full=[{"outputs": "first"}])
-
-
-def features(widths: tuple[int, ...] = WIDTHS, batch: int = 2) -> list[Tensor]:
-    return [torch.randn(batch, width, 32 >> branch, 16 >> branch) for branch, width in enumerate(widths)]
-
-
-def shapes(tensors: list[Tensor]) -> list[tuple[int, ...]]:
-    return [tuple(x.shape) for x in tensors]
-
-
-def enliven(module: nn.Module) -> None:
-    """Weights large enough, and ReLUs open enough, that no gradient dies on its way."""
-    for layer in module.modules():
-        if isinstance(layer, nn.Conv2d):
-            nn.init.kaiming_normal_(layer.weight)
-            if layer.bias is not None:
-                nn.init.ones_(layer.bias)
-
-
-def assert_alive_and_deterministic(module: nn.Module, *inputs: Any) -> None:
-    """Every parameter gets a gradient that is not zero everywhere; in eval mode one input gives one output."""
-    enliven(module)
-    outputs = module(*inputs)
-    loss = sum((x * torch.randn_like(x)).sum() for x in (outputs if isinstance(outputs, list) else [outputs]))
-    assert isinstance(loss, Tensor)
-    loss.backward()
-    for name, parameter in module.named_parameters():
-        assert parameter.grad is not None and parameter.grad.abs().sum() > 0, f"{name} hears nothing"
-    module.eval()
-    with torch.no_grad():
-        first, second = module(*inputs), module(*inputs)
-    torch.testing.assert_close(first, second, rtol=0, atol=0)
-
-
-def test_every_kind_has_its_options_and_its_module() -> None:
-    assert {slot: set(table) for slot, table in TABLES.items()} == {slot: set(kinds_of(slot)) for slot in SLOTS}
-
-
-@pytest.mark.parametrize("options", ROW_OPTIONS)
-def test_a_row_keeps_shapes_and_hears_everything(options: Any) -> None:
-    row = build_row(options, WIDTHS)
-    given = features()
-    assert shapes(row(given)) == shapes(given)
-    assert_alive_and_deterministic(row, given)
-
-
-@pytest.mark.parametrize("options", ROW_OPTIONS)
-def test_a_row_leaves_its_input_as_it_was(options: Any) -> None:
-    given = features()
-    before = [x.clone() for x in given]
-    build_row(options, WIDTHS)(given)
-    torch.testing.assert_close(given, before, rtol=0, atol=0)
-
-
-@pytest.mark.parametrize("options", STEM_OPTIONS)
-def test_a_stem_quarters_the_picture(options: Any) -> None:
-    stem = build_stem(options)
-    image = torch.randn(2, 3, 64, 32)
-    assert stem(image).shape == (2, options.out, 16, 8)
-    assert_alive_and_deterministic(stem, image)
-
-
-@pytest.mark.parametrize("options", every("transition"))
-@pytest.mark.parametrize("before", [(8, 16), (12,)], ids=["passes what fits", "widens the stem"])
-def test_a_transition_adds_a_branch(options: Any, before: tuple[int, ...]) -> None:
-    after = WIDTHS[: len(before) + 1]
-    transition = build_transition(options, before, after)
-    given = features(before)
-    out = transition(given)
-    assert shapes(out) == shapes(features(after))
-    if before == after[:-1]:
-        assert all(x is y for x, y in zip(given, out, strict=False))
-    assert_alive_and_deterministic(transition, given)
-
-
-@pytest.mark.parametrize("last", [True, False])
-@pytest.mark.parametrize("options", FUSION_OPTIONS)
-def test_a_fusion_keeps_shapes_or_ends_in_the_first(options: Any, last: bool) -> None:
-    fusion = build_fusion(options, WIDTHS, last)
-    given = features()
-    wanted = shapes(given)
-    assert shapes(fusion(given)) == (wanted[:1] if last and options.outputs == "first" else wanted)
-    assert_alive_and_deterministic(fusion, given)
-
-
-def test_double_add_computes_what_adding_in_place_computes() -> None:
-    fusion = build_fusion(LiteFusion(kind="lite", double_add=True), WIDTHS, last=False).eval()
-    enliven(fusion)
-    given = features()
-    paths: Any = fusion.get_submodule("lite.paths")
-
-    def bring(source: int, target: int, branches: list[Tensor]) -> Tensor:
-        return branches[source] if source == target else paths[f"{source}_to_{target}"](branches[source])
-
-    branches, expected = [x.clone() for x in given], []
-    with torch.no_grad():
-        for target in range(len(branches)):
-            total = bring(0, target, branches)  # for target 0 the branch itself, which the sum then changes
-            for source in range(len(branches)):
-                total += bring(source, target, branches)
-            expected.append(total.relu())
-        torch.testing.assert_close(fusion(given), expected, rtol=0, atol=0)
-
-
-@pytest.mark.parametrize("options", every("head"))
-def test_a_head_gives_a_heatmap_per_keypoint(options: Any) -> None:
-    head = build_head(options, WIDTHS, stem=4, keypoints=5)
-    given = features()
-    inputs = (given, torch.randn(2, 4, 32, 16))
-    assert head(*inputs).shape == (2, 5, 32, 16)
-    assert_alive_and_deterministic(head, *inputs)
-
-
-def test_interleaving_is_concatenating_and_shuffling_in_two_groups() -> None:
-    first, second = torch.randn(2, 6, 4, 3), torch.randn(2, 6, 4, 3)
-    shuffled = nn.ChannelShuffle(2)(torch.cat([first, second], dim=1))
-    torch.testing.assert_close(interleave(first, second), shuffled, rtol=0, atol=0)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# whole networks
 
 
 def mixed_tree(fusion: dict[str, Any], head: str = "conv", stages: int = 3) -> dict[str, Any]:
@@ -287,7 +116,30 @@ def test_parameter_names_are_a_file_format() -> None:
     assert found["networks"] == stored["networks"]
 
 
-def test_options_are_complete_with_a_kind_alone() -> None:
-    for slot in SLOTS:
-        for kind, options in kinds_of(slot).items():
-            assert isinstance(options.model_validate({"kind": kind}), Options)
+# ---------------------------------------------------------------------------------------------------------------------
+# parts with a second opinion of their own
+
+
+def test_double_add_computes_what_adding_in_place_computes() -> None:
+    widths = (8, 16, 32)
+    fusion = enliven(build_fusion(LiteFusion(kind="lite", double_add=True), widths, last=False)).eval()
+    given = [torch.randn(2, width, 32 >> branch, 16 >> branch) for branch, width in enumerate(widths)]
+    paths: Any = fusion.get_submodule("lite.paths")
+
+    def bring(source: int, target: int, branches: list[Tensor]) -> Tensor:
+        return branches[source] if source == target else paths[f"{source}_to_{target}"](branches[source])
+
+    branches, expected = [x.clone() for x in given], []
+    with torch.no_grad():
+        for target in range(len(branches)):
+            total = bring(0, target, branches)  # for target 0 the branch itself, which the sum then changes
+            for source in range(len(branches)):
+                total += bring(source, target, branches)
+            expected.append(total.relu())
+        torch.testing.assert_close(fusion(given), expected, rtol=0, atol=0)
+
+
+def test_interleaving_is_concatenating_and_shuffling_in_two_groups() -> None:
+    first, second = torch.randn(2, 6, 4, 3), torch.randn(2, 6, 4, 3)
+    shuffled = nn.ChannelShuffle(2)(torch.cat([first, second], dim=1))
+    torch.testing.assert_close(interleave(first, second), shuffled, rtol=0, atol=0)
