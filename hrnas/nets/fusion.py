@@ -22,9 +22,13 @@ def separable(inputs: int, outputs: int, stride: int, act: bool = True) -> nn.Mo
     return SeparableConv(inputs, outputs, 3, stride, act=act)
 
 
-def upsampled(inputs: int, outputs: int, halvings: int) -> nn.Module:
-    """1x1, norm, nearest upsampling: how HRNet brings a coarse branch up."""
-    return nn.Sequential(ConvNorm(inputs, outputs), nn.Upsample(scale_factor=2**halvings, mode="nearest"))
+def upsampled(convolution: Callable[[int, int], nn.Module]) -> Up:
+    """A convolution to the new width, then nearest upsampling; with 1x1 and norm as HRNet brings a coarse branch up."""
+
+    def up(inputs: int, outputs: int, halvings: int) -> nn.Module:
+        return nn.Sequential(convolution(inputs, outputs), nn.Upsample(scale_factor=2**halvings, mode="nearest"))
+
+    return up
 
 
 def chained(convolution: Callable[..., nn.Module]) -> Down:

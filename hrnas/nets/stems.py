@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 
-from hrnas.nets.blocks.hrnet import Bottleneck
 from hrnas.nets.layers import ConvNorm, SeparableConv, interleave
 
 
 class BottleneckStem(nn.Module):
-    """HRNet: two 3x3 convolutions of stride 2, then bottlenecks (stage 1). (B, 3, H, W) -> (B, out, H/4, W/4)."""
+    """HRNet: two 3x3 convolutions of stride 2 to `width`, then blocks (stage 1). (B, 3, H, W) -> (B, out, H/4, W/4)."""
 
-    def __init__(self, width: int, blocks: int, out: int) -> None:
+    def __init__(self, width: int, blocks: Iterable[nn.Module]) -> None:
         super().__init__()
         self.conv1 = ConvNorm(3, width, 3, stride=2)
         self.conv2 = ConvNorm(width, width, 3, stride=2)
         self.act = nn.ReLU(inplace=True)  # one module for both places, as released: torchstat counts a module once
-        self.blocks = nn.Sequential(*(Bottleneck(out if index else width, out) for index in range(blocks)))
+        self.blocks = nn.Sequential(*blocks)
 
     def forward(self, image: Tensor) -> Tensor:
         return self.blocks(self.act(self.conv2(self.act(self.conv1(image)))))

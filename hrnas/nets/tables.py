@@ -6,16 +6,25 @@ This is the other half of `hrnas/space/kinds`. A new kind is a line here.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from torch import nn
 
 from hrnas.nets.blocks.attention import CBAM, Coordinate, EfficientChannel
 from hrnas.nets.blocks.hrnet import Bottleneck, Residual
+from hrnas.nets.blocks.le_hrnet import (
+    CrossResolutionFusion,
+    Ghost,
+    GhostBottleneck,
+    LEBlock,
+    MultiScaleCoordinate,
+    ghosted,
+)
 from hrnas.nets.blocks.lite_hrnet import CrossResolutionWeighting, Shuffle, SqueezeExcite, WeightedShuffleRow
 from hrnas.nets.fusion import Fusion, Transition, chained, dense, separable, upsampled
 from hrnas.nets.heads import ConvHead, IterativeHead
-from hrnas.nets.layers import Lifted, Slot
+from hrnas.nets.layers import ConvNorm, Lifted, Slot
 from hrnas.nets.stems import BottleneckStem, ShuffleStem
 from hrnas.space import kinds
 
@@ -24,7 +33,11 @@ Table = dict[str, Callable[..., Any]]
 
 # (options) -> (B, 3, H, W) to (B, out, H/4, W/4)
 STEMS: Table = {
-    "bottleneck": lambda o: BottleneckStem(o.width, o.blocks, o.out),
+    "bottleneck": lambda o: BottleneckStem(o.width, _stage1(o, Bottleneck)),
+    "ghost_bottleneck": lambda o: BottleneckStem(
+        o.width,
+        _stage1(o, partial(GhostBottleneck, ghost=_ghost(o), outer=_ghost(o) if o.ghosted == "all" else ConvNorm)),
+    ),
     "shuffle": lambda o: ShuffleStem(o.width, o.out, o.expand),
 }
 
@@ -32,6 +45,7 @@ STEMS: Table = {
 TRANSITIONS: Table = {
     "conv": lambda o, before, after: Transition(before, after, dense),
     "lite": lambda o, before, after: Transition(before, after, separable),
+    "ghost": lambda o, before, after: Transition(before, after, ghosted(_ghost(o))),
 }
 
 # (options, width) -> feature to feature of the same shape; None where nothing is weighted
@@ -41,6 +55,7 @@ ATTENTIONS: Table = {
     "eca": lambda o, width: EfficientChannel(o.channel_kernel(width)),
     "cbam": lambda o, width: CBAM(width, o.reduction, o.kernel),
     "coordinate": lambda o, width: Coordinate(width, o.middle(width)),
+    "mcam": lambda o, width: MultiScaleCoordinate(width, o.groups, o.shared, o.joint),
 }
 
 # (options, widths) -> features to features of the same shapes; None where nothing is weighted
@@ -57,12 +72,17 @@ ROWS: Table = {
     "weighted_shuffle": lambda o, widths: WeightedShuffleRow(
         widths, o.kernel, build_cross(o.cross, o.seen(widths)), lift_attention(o.single, o.seen(widths))
     ),
+    "le_ghost": lambda o, widths: Lifted(LEBlock(w, _ghost(o), build_attention(o.attention, w)) for w in widths),
 }
 
 # (options, widths, number of outputs) -> features to the first features, of the same shapes
 FUSIONS: Table = {
-    "full": lambda o, widths, outputs: Fusion(widths, outputs, upsampled, chained(dense)),
-    "lite": lambda o, widths, outputs: Fusion(widths, outputs, upsampled, chained(separable), o.double_add),
+    "full": lambda o, widths, outputs: Fusion(widths, outputs, upsampled(ConvNorm), chained(dense)),
+    "lite": lambda o, widths, outputs: Fusion(widths, outputs, upsampled(ConvNorm), chained(separable), o.double_add),
+    "ghost": lambda o, widths, outputs: Fusion(
+        widths, outputs, upsampled(partial(_ghost(o), act=False)), chained(ghosted(_ghost(o)))
+    ),
+    "cmffm": lambda o, widths, outputs: CrossResolutionFusion(widths, outputs, o.reduction),
 }
 
 # (options, width) -> feature to feature of the same shape; None where there is nothing
@@ -126,3 +146,13 @@ def build_head(options: kinds.Head, widths: Widths, stem: int, keypoints: int) -
 
 def _slot(label: str, module: nn.Module | None) -> Slot | None:
     return None if module is None else Slot(label, module)
+
+
+def _stage1(options: Any, block: Callable[[int, int], nn.Module]) -> list[nn.Module]:
+    """The blocks of a stem of HRNet's form, each from the width before it to the stem's output."""
+    return [block(options.out if index else options.width, options.out) for index in range(options.blocks)]
+
+
+def _ghost(options: Any) -> Callable[..., nn.Module]:
+    """The ghost convolution that a part's options ask for: (channels in, channels out, act=True) -> module."""
+    return partial(Ghost, ratio=options.ghost.ratio, primary=options.ghost.primary, cheap=options.ghost.cheap)

@@ -64,14 +64,16 @@ class Coordinate(PartOptions):
 
 
 class MultiScaleCoordinate(PartOptions):
-    """LE-HRNet's MCAM: in `groups` of channels, coordinate weights and three depthwise kernels meet in a softmax.
+    """LE-HRNet's multi-scale coordinate attention: in each of `groups` of channels, one weight per position.
 
-    `shared`: all groups use one group's weights.
+    `shared`: all groups use one group's weights. `joint`: rows and columns use one 1x1 convolution, as the paper's text
+    has it; its counts need two.
     """
 
     kind: Literal["mcam"]
     groups: Literal[1, 2, 4, 8] = 4
     shared: bool = False
+    joint: bool = False
 
     @property
     def label(self) -> str:
@@ -82,13 +84,16 @@ class MultiScaleCoordinate(PartOptions):
         return max(4, self.groups)  # with 4 channels there is always a number of groups that leaves enough
 
     def problems(self, widths: tuple[int, ...]) -> list[str]:
-        least = min(widths)
-        if least // self.groups >= 3:
+        most = _groups(widths)
+        if self.groups <= most:
             return []
-        return [f"groups: {self.groups} leave less than 3 of {least} channels each: take {_groups(widths)}"]
+        return [f"groups: {self.groups} do not divide {min(widths)} channels into 3 or more each: take {most} or less"]
 
     def mended(self, widths: tuple[int, ...]) -> Self:
         return self.model_copy(update={"groups": min(self.groups, _groups(widths))})
+
+    def canonical(self, widths: tuple[int, ...]) -> Self:
+        return self.model_copy(update={"shared": False}) if self.groups == 1 else self
 
 
 class ChannelSpatial(OverChannels):

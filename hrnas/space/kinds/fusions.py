@@ -44,7 +44,7 @@ class SeparableFusion(PartOptions):
 
 
 class GhostFusion(PartOptions):
-    """As the full fusion, with ghost convolutions."""
+    """As the full fusion, with ghost convolutions; where they stride, after a depthwise 3x3, as in GhostNet."""
 
     kind: Literal["ghost"]
     ghost: Ghost = Ghost()
@@ -59,10 +59,11 @@ class GhostFusion(PartOptions):
         return self.ghost.ratio
 
 
-class CrossModalFusion(Reducing):
-    """LE-HRNet's CMFFM: one map stands for all channels of a source; weights from the target make channels of it again.
+class CrossResolutionFusion(Reducing):
+    """LE-HRNet's CMFFM, the cross-resolution multi-scale feature fusion module.
 
-    `reduction`: of the layers that make the weights; 1 is a single layer for each step.
+    One map stands for all channels of a source; weights from the target make channels of it again. `reduction`: of the
+    two layers that make the weights of a step; 1, as printed, is a single layer.
     """
 
     kind: Literal["cmffm"]
@@ -71,7 +72,7 @@ class CrossModalFusion(Reducing):
 
 
 Fusion = Annotated[
-    FullFusion | LiteFusion | SeparableFusion | GhostFusion | CrossModalFusion, Field(discriminator="kind")
+    FullFusion | LiteFusion | SeparableFusion | GhostFusion | CrossResolutionFusion, Field(discriminator="kind")
 ]
 
 
@@ -94,7 +95,7 @@ class SeparableTransition(PartOptions):
 
 
 class GhostTransition(PartOptions):
-    """The same places, with ghost convolutions."""
+    """The same places, with ghost convolutions; where they stride, after a depthwise 3x3, as in GhostNet."""
 
     kind: Literal["ghost"]
     ghost: Ghost = Ghost()

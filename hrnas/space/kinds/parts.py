@@ -117,7 +117,8 @@ class OverChannels(PartOptions):
 class Ghost(Options):
     """Ghost convolution: a dense convolution makes 1 / `ratio` of the channels, cheap depthwise ones the rest of them.
 
-    Han et al., CVPR 2020, arXiv 1911.11907. `primary` and `cheap` are the two kernels.
+    Han et al., CVPR 2020, arXiv 1911.11907. `primary` and `cheap` are the two kernels: LE-HRNet's counts need a 1x1,
+    though its equation 2 has one kernel for both.
     """
 
     ratio: Literal[2, 4, 8] = 2
