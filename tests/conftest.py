@@ -45,6 +45,23 @@ def coco_root(data_root: Path) -> Path:
     return root
 
 
+@pytest.fixture(scope="session")
+def mpii_root(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in HRNet's layout of MPII; the small set of five pictures has one list, which serves for both parts."""
+    root = data_root / "mpii"
+    if (root / "annot").is_dir():
+        return root
+    small = root / "annotations" / "mpii_small.json"
+    if not small.is_file():
+        pytest.skip(f"no MPII pictures in {root}")
+    folder = tmp_path_factory.mktemp("mpii")
+    (folder / "annot").mkdir()
+    (folder / "images").symlink_to(root / "images")
+    for part in ("train", "valid"):
+        (folder / "annot" / f"{part}.json").symlink_to(small)
+    return folder
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("data"):
         root = os.environ.get("HRNAS_DATA")

@@ -86,3 +86,27 @@ COCO_NAMES = (
     *("left_elbow", "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip"),
     *("left_knee", "right_knee", "left_ankle", "right_ankle"),
 )
+
+
+def write_mpii(root: Path) -> None:
+    """Make a data set in HRNet's layout of MPII: noise; three persons in b.jpg, one of them unlabelled, one in a.jpg."""
+    rng = np.random.default_rng(0)
+    (root / "images").mkdir(parents=True)
+    (root / "annot").mkdir()
+    for name, size in (("a.jpg", (90, 160)), ("b.jpg", (120, 100))):
+        cv2.imwrite(str(root / "images" / name), rng.integers(0, 255, (*size, 3), dtype=np.uint8))
+
+    def person(image: str, centre: tuple[float, float], scale: float, labelled: list[int]) -> dict[str, Any]:
+        spread = [40 * scale * (step - 1.5) for step in range(4)]  # the joints are a grid of four by four
+        grid = [[centre[0] + x, centre[1] + y] for y in spread for x in spread]
+        joints = [spot if seen else [-1.0, -1.0] for spot, seen in zip(grid, labelled, strict=True)]
+        return {"image": image, "center": centre, "scale": scale, "joints": joints, "joints_vis": labelled}
+
+    people = [
+        person("b.jpg", (61, 41), 0.4, [1] * 15 + [0]),
+        person("a.jpg", (50, 40), 0.2, [1] * 16),
+        person("b.jpg", (30, 60), 0.2, [1] * 16),
+        person("b.jpg", (30, 60), 0.2, [0] * 16),
+    ]
+    (root / "annot" / "train.json").write_text(json.dumps(people), encoding="utf-8")
+    (root / "annot" / "valid.json").write_text(json.dumps(people[1:2]), encoding="utf-8")

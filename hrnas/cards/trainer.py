@@ -62,21 +62,37 @@ class CocoData(Options):
         drawn = f" + {self.drawn} drawn persons" if self.drawn else ""
         return f"coco (hold-out {self.holdout:g} of the training pictures, seed {self.seed}{most}{drawn})"
 
-    def folder(self) -> Path:
-        """The root with its environment variables filled in.
 
-        Raises:
-            UserError: a variable is not set, or the folder is not there.
-        """
-        filled = os.path.expanduser(os.path.expandvars(self.root))
-        if "$" in filled:
-            raise UserError(f"data.root: '{self.root}': the environment variable is not set; set it or give --data DIR")
-        if not Path(filled).is_dir():
-            raise UserError(f"data.root: there is no folder {filled}; set HRNAS_DATA, edit the card or give --data DIR")
-        return Path(filled)
+class MpiiData(Options):
+    """MPII's pictures in HRNet's layout: `annot/train.json`, `annot/valid.json`, `images/`; to train on, not to search.
+
+    `root` may hold environment variables.
+    """
+
+    kind: Literal["mpii"]
+    root: str = "$HRNAS_DATA/mpii"
+
+    @property
+    def label(self) -> str:
+        """What a score says of its data."""
+        return "mpii (train and valid as HRNet splits them)"
 
 
-Data = Annotated[DrawnData | CocoData, Field(discriminator="kind")]
+Data = Annotated[DrawnData | CocoData | MpiiData, Field(discriminator="kind")]
+
+
+def find_root(root: str) -> Path:
+    """A data's root with its environment variables filled in.
+
+    Raises:
+        UserError: a variable is not set, or the folder is not there.
+    """
+    filled = os.path.expanduser(os.path.expandvars(root))
+    if "$" in filled:
+        raise UserError(f"data.root: '{root}': the environment variable is not set; set it or give --data DIR")
+    if not Path(filled).is_dir():
+        raise UserError(f"data.root: there is no folder {filled}; set HRNAS_DATA, edit the card or give --data DIR")
+    return Path(filled)
 
 
 class Augmentation(Options):
@@ -96,10 +112,17 @@ class Augmentation(Options):
 
 
 class Codec(Options):
-    """How keypoints become heatmaps: a Gaussian of `sigma` heatmap pixels at the rounded place (MSRA)."""
+    """How keypoints become heatmaps: a Gaussian of `sigma` heatmap pixels at the rounded place (MSRA).
+
+    `by_input` is a 128th of the input's height: HRNet's 2 at 256x192 and 256x256, and its 3 at 384x288.
+    """
 
     kind: Literal["gaussian"] = "gaussian"
-    sigma: Positive = 2.0
+    sigma: Positive | Literal["by_input"] = 2.0
+
+    def sigma_at(self, input: tuple[int, int]) -> float:
+        """The width of the Gaussian in heatmap pixels at an input of (height, width)."""
+        return input[0] / 128 if self.sigma == "by_input" else self.sigma
 
 
 class Loss(Options):
@@ -170,6 +193,7 @@ class Recipe(Options):
     def fingerprint(self) -> str:
         """Ten hex digits that change with whatever changes a score and has no place of its own in an identity."""
         tree = self.model_dump(mode="json", exclude={"name", "about", "epochs", "data", "input", "evaluate_every"})
+        tree["codec"]["sigma"] = self.codec.sigma_at(self.input)  # the same targets, however the card says them
         return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:10]
 
     def with_changes(self, **changes: Any) -> Recipe:
@@ -177,10 +201,10 @@ class Recipe(Options):
         return self.model_copy(update={key: value for key, value in changes.items() if value is not None})
 
     def at(self, root: Path | None) -> Recipe:
-        """The same recipe on the pictures in `root`, in COCO's layout; drawn data give way to them."""
+        """The same recipe on the pictures in `root`, in its data's own layout; drawn data give way to COCO's."""
         if root is None:
             return self
-        data = self.data if isinstance(self.data, CocoData) else CocoData(kind="coco")
+        data = CocoData(kind="coco") if isinstance(self.data, DrawnData) else self.data
         # a whole path, so that a study finds its pictures from wherever it is gone on with
         return self.with_changes(data=data.model_copy(update={"root": str(root.absolute())}))
 

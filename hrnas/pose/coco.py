@@ -83,9 +83,10 @@ class People:
 
     Attributes:
         picture: (persons,) index into `pictures`.
-        boxes: (persons, 4) x, y, width, height, cut to the picture as HRNet does.
+        boxes: (persons, 4) x, y, width, height; COCO's are cut to the picture as HRNet does.
         keypoints: (persons, points, 3) x, y, flag: 0 not labelled, 1 labelled but hidden, 2 visible.
-        areas: (persons,) area of the person's outline in square pixels, which OKS measures by.
+        areas: (persons,) area of the person's outline in square pixels, which OKS measures by; not a number where
+            nobody outlined the person (MPII).
         ids: (persons,) the annotations' ids.
     """
 

@@ -113,3 +113,15 @@ COCO_17 = KeypointSet.from_category(
         ],
     }
 )
+
+MPII_16 = KeypointSet.from_names(
+    [
+        *("right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle"),
+        *("pelvis", "thorax", "upper_neck", "head_top"),
+        *("right_wrist", "right_elbow", "right_shoulder", "left_shoulder", "left_elbow", "left_wrist"),
+    ],
+    skeleton=[
+        *((0, 1), (1, 2), (2, 6), (6, 3), (3, 4), (4, 5), (6, 7), (7, 8), (8, 9)),
+        *((10, 11), (11, 12), (12, 7), (7, 13), (13, 14), (14, 15)),
+    ],
+)

@@ -1,4 +1,7 @@
-"""Measure a network on people: heatmaps -> keypoints in the picture -> mean OKS, AP and what else they tell."""
+"""Measure a network on people: heatmaps -> keypoints in the picture -> mean OKS, AP and what else they tell.
+
+MPII's people have no outline that OKS could measure by; their measure is PCKh.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from hrnas.pose.crops import PixelSource
 from hrnas.pose.heatmaps import decode, flip_back
 from hrnas.pose.keypoints import KeypointSet
 from hrnas.pose.metrics import evaluate
+from hrnas.pose.mpii import evaluate_mpii
 from hrnas.training.loop import to_input
 from hrnas.training.losses import as_confidence
 
@@ -78,9 +82,12 @@ def score_people(
     device: torch.device,
     on_batch: Callable[[int], None] | None = None,
 ) -> dict[str, Any]:
-    """Scores of a network on people with ground-truth boxes, in 0..1; `score` is the mean OKS."""
+    """Scores of a network on people with ground-truth boxes, in 0..1; `score` is the mean OKS, on MPII the PCKh."""
+    found = predict_people(net, people, pixels, recipe, device, on_batch)
+    if recipe.data.kind == "mpii":
+        scores = evaluate_mpii(people, found)
+        return {"score": scores["pckh"], **scores}
     # a softmax's peak is low where the network is unsure: HRNet's threshold of 0.2 is meant for squared-error heatmaps
     visible_above = 0.2 if recipe.loss.kind == "mse" else 0.0
-    found = predict_people(net, people, pixels, recipe, device, on_batch)
     scores = evaluate(people, found, visible_above=visible_above)
     return {"score": scores["oks"], **scores}

@@ -5,7 +5,7 @@ The folder that it leaves:
     architecture.yaml  recipe.yaml     what was trained, and how
     training.pt                        the last checkpoint: the same command goes on from it
     weights.safetensors                the network to use (the moving average where there is one) of the last evaluation
-    best.safetensors                   the same of the evaluation with the best AP
+    best.safetensors                   the same of the evaluation with the best AP (MPII: PCKh)
     result.json                        the scores of the last evaluation
     log.csv                            a line for each evaluation, written when all its other files are
 """
@@ -16,7 +16,7 @@ import csv
 import io
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,10 @@ from hrnas.training.loop import Progress, Training, check_amp, pick_device
 from hrnas.training.proxy import make_net, open_pixels, training_identity
 from hrnas.training.sources import load_sources
 
-LOGGED = ("epoch", "loss", "seconds", "ap", "ap50", "ap75", "ap_m", "ap_l", "ar", "oks")
+LOGGED = {  # by what a network is judged when it is fully trained
+    "ap": ("epoch", "loss", "seconds", "ap", "ap50", "ap75", "ap_m", "ap_l", "ar", "oks"),
+    "pckh": ("epoch", "loss", "seconds", "pckh"),
+}
 
 
 def train_architecture(
@@ -42,7 +45,7 @@ def train_architecture(
     seed: int = 0,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> dict[str, Any]:
-    """Train by the whole recipe; AP and the rest are measured on the validation set with ground-truth boxes.
+    """Train by the whole recipe; AP and the rest (MPII: PCKh) are measured on the validation set with true boxes.
 
     Raises:
         UserError: the data are not as they must be, the device cannot do what the recipe asks for, or `out` holds
@@ -68,23 +71,24 @@ def train_architecture(
         train_pixels,
         recipe.input,
         recipe.batch_size,
-        sigma=recipe.codec.sigma,
+        sigma=recipe.codec.sigma_at(recipe.input),
         augmentation=recipe.augmentation,
         seed=seed,
         threads=1,
     )
+    measure = "pckh" if recipe.data.kind == "mpii" else "ap"
     log = _read_log(out / "log.csv", training.epoch)
     while True:
         due = training.epoch == recipe.epochs or (training.epoch and training.epoch % recipe.evaluate_every == 0)
         if due and not any(line["epoch"] == training.epoch for line in log):
             scores = score_people(training.best_net, sources.val, pixels, recipe, device)
-            scores = {**scores, "score": scores["ap"], "persons_train": persons}
+            scores = {**scores, "score": scores[measure], "persons_train": persons}
             log.append({"epoch": training.epoch, "loss": training.loss, "seconds": time.monotonic() - began, **scores})
             _save_weights(out / "weights.safetensors", training.best_net)
-            if scores["ap"] >= max(line["ap"] for line in log):
+            if scores[measure] >= max(line[measure] for line in log):
                 _save_weights(out / "best.safetensors", training.best_net)
             _write_result(out, architecture, recipe, training.epoch, seed, scores)
-            _write_log(out / "log.csv", log)  # last: an evaluation without its line is made again
+            _write_log(out / "log.csv", log, LOGGED[measure])  # last: an evaluation without its line is made again
         if training.epoch >= recipe.epochs:
             return json.loads((out / "result.json").read_text(encoding="utf-8"))
         training.run(
@@ -126,9 +130,9 @@ def _read_log(path: Path, epoch: int) -> list[dict[str, Any]]:
     return [{**line, "epoch": int(line["epoch"])} for line in lines if line["epoch"] <= epoch]
 
 
-def _write_log(path: Path, log: list[dict[str, Any]]) -> None:
+def _write_log(path: Path, log: list[dict[str, Any]], columns: Sequence[str]) -> None:
     text = io.StringIO()
-    writer = csv.DictWriter(text, LOGGED, extrasaction="ignore", lineterminator="\n")
+    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     writer.writerows(log)
     write_atomically(path, text.getvalue())

@@ -71,6 +71,8 @@ class ProxyTrainer:
         self.recipe = recipe
         self.device = torch.device(device)
         check_amp(recipe, self.device)
+        if recipe.data.kind == "mpii":
+            raise UserError("data: a search ranks by OKS and AP, which MPII has not; search on coco or drawn people")
         self._ladder = tuple(ladder)
         self._sources = load_sources(recipe.data)
         if not len(self._sources.holdout):
@@ -102,7 +104,7 @@ class ProxyTrainer:
             self._train_pixels,
             self.recipe.input,
             self.recipe.batch_size,
-            sigma=self.recipe.codec.sigma,
+            sigma=self.recipe.codec.sigma_at(self.recipe.input),
             augmentation=self.recipe.augmentation,
             seed=seed,
             threads=1,

@@ -7,9 +7,10 @@ from functools import lru_cache
 
 import numpy as np
 
-from hrnas.cards.trainer import CocoData, DrawnData
+from hrnas.cards.trainer import CocoData, DrawnData, MpiiData, find_root
 from hrnas.pose.coco import People, join_people, read_coco_folder
 from hrnas.pose.drawn import draw_people
+from hrnas.pose.mpii import read_mpii_folder
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +23,7 @@ class Sources:
 
 
 @lru_cache(maxsize=2)
-def load_sources(data: DrawnData | CocoData) -> Sources:
+def load_sources(data: DrawnData | CocoData | MpiiData) -> Sources:
     """Read or draw the people of a card, once for each process.
 
     Raises:
@@ -33,7 +34,10 @@ def load_sources(data: DrawnData | CocoData) -> Sources:
         counts = (data.train, data.holdout, data.val)
         train, holdout, val = (draw_people(count, seed) for count, seed in zip(counts, seeds, strict=True))
         return Sources(train, holdout, val)
-    root = data.folder()
+    root = find_root(data.root)
+    if isinstance(data, MpiiData):
+        train = read_mpii_folder(root, "train")
+        return Sources(train, train.take([]), read_mpii_folder(root, "valid"))
     train, holdout = read_coco_folder(root, "train2017").split_by_picture(data.holdout, data.seed)
     if data.persons is not None:
         train = take_pictures(train, data.persons, data.seed)
