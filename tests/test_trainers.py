@@ -16,22 +16,25 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file
 from torch import nn
-from workshop import SPACE
+from workshop import SPACE, write_mpii
 
 from hrnas.cards.study import Rung
-from hrnas.cards.trainer import Recipe
+from hrnas.cards.trainer import Codec, MpiiData, Recipe, load_recipe
 from hrnas.pose.coco import People
 from hrnas.pose.crops import open_pictures
 from hrnas.pose.drawn import draw_people
 from hrnas.reading import UserError
+from hrnas.shelf import list_cards
 from hrnas.space.architecture import Architecture
 from hrnas.training.checkpoint import load_checkpoint
 from hrnas.training.evaluation import predict_people, score_people
 from hrnas.training.full import train_architecture
 from hrnas.training.loop import Progress, Training, check_amp
 from hrnas.training.proxy import ProxyTrainer, make_net, training_identity
-from hrnas.training.sources import load_sources
+from hrnas.training.schedule import rate_factor
+from hrnas.training.sources import Sources, load_sources
 
 CPU = torch.device("cpu")
 TREE = yaml.safe_load(SPACE)["base"]
@@ -364,6 +367,144 @@ def test_pictures_are_looked_at_mirrored_where_the_recipe_says_so(flip_test: boo
     assert len(seer.seen) == 1 + flip_test
     if flip_test:
         assert torch.equal(seer.seen[1], seer.seen[0].flip(3))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# MPII
+
+
+@pytest.fixture
+def mpii(tmp_path: Path) -> Recipe:
+    """The tiny card on three persons of MPII."""
+    write_mpii(tmp_path / "mpii")
+    data = {"kind": "mpii", "root": str(tmp_path / "mpii")}
+    return recipe(data=data, batch_size=3, flip_test=True, cache=False, loss={"kind": "mse"})
+
+
+def test_training_on_mpii_is_judged_by_pckh(mpii: Recipe, tmp_path: Path) -> None:
+    result = train_architecture(ARCHITECTURE, mpii, tmp_path / "out")
+    assert result["score"] == result["pckh"] and "ap" not in result and "oks" not in result
+    assert (result["persons_train"], result["persons"], result["split"]) == (3, 1, "val")
+    lines = (tmp_path / "out/log.csv").read_text().splitlines()
+    assert lines[0] == "epoch,loss,seconds,pckh" and len(lines) == 3
+    assert train_architecture(ARCHITECTURE, mpii, tmp_path / "out") == result
+
+
+def test_a_network_that_knows_everything_gets_full_marks_on_mpii(mpii: Recipe) -> None:
+    card = mpii.with_changes(input=(256, 256))
+    people = load_sources(card.data).train
+    seer = Seer(people, card.input, mirrors=True)
+    scores = score_people(seer, people, open_pictures(people), card, CPU)
+    assert scores["score"] == scores["pckh"] == 1.0
+    one_sided = Seer(people, card.input, mirrors=True)
+    one_sided.swap = list(range(16))
+    assert score_people(one_sided, people, open_pictures(people), card, CPU)["pckh"] < 0.9, "sides change places"
+
+
+def test_a_search_on_mpii_is_refused(mpii: Recipe) -> None:
+    with pytest.raises(UserError, match="data: a search ranks by OKS and AP, which MPII has not"):
+        ProxyTrainer(mpii, LADDER)
+
+
+def test_another_folder_of_mpii_stays_mpii(tmp_path: Path) -> None:
+    moved = load_recipe("hrnet_mpii").at(tmp_path)
+    assert moved.data == MpiiData(kind="mpii", root=str(tmp_path))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# the cards
+
+FAMILIES = ("hrnet", "lite_hrnet", "le_hrnet", "sdhrnet", "lite_csw_hrnet", "hr_litenet", "greit_hrnet")
+FULL = [f"{family}_{data}" for family in FAMILIES for data in ("coco", "mpii")]
+FINGERPRINTS = {  # ledgers know them
+    "drawn_to_coco": "7ba97ef0b0",
+    "hrnet_coco": "3d6b40ad97",
+    "lite_hrnet_coco": "ca89c4ee45",
+    "proxy_coco": "7ba97ef0b0",
+    "proxy_drawn": "c394764fbc",
+}
+RATES = {  # as printed: the rate in an epoch (counted from 0)
+    "hrnet": {0: 1e-3, 169: 1e-3, 170: 1e-4, 200: 1e-5, 209: 1e-5},
+    "lite_hrnet": {9: 2e-3, 169: 2e-3, 170: 2e-4, 200: 2e-5, 209: 2e-5},
+    "le_hrnet": {0: 1e-3, 169: 1e-3, 170: 1e-4, 209: 1e-4, 210: 1e-5, 229: 1e-5},
+    "sdhrnet": {0: 1e-3, 169: 1e-3, 170: 1e-4, 200: 1e-5},
+    "lite_csw_hrnet": {9: 2e-3, 100: 2e-3},
+    "hr_litenet": {0: 1e-3, 169: 1e-3, 170: 1e-4, 200: 1e-5, 209: 1e-5},
+    "greit_hrnet": {9: 2e-3, 100: 2e-3, 200: 2e-5, 209: 2e-5},
+}
+BATCHES = {  # as printed, or as the configurations of the released code say
+    **{"hrnet_coco": 128, "hrnet_mpii": 128, "lite_hrnet_coco": 512, "lite_hrnet_mpii": 256},
+    **{"hr_litenet_mpii": 32, "greit_hrnet_coco": 256, "greit_hrnet_mpii": 256},
+}
+
+
+def test_there_is_a_full_recipe_for_every_paper_and_data_set() -> None:
+    proxies = {"proxy_drawn", "proxy_coco", "drawn_to_coco"}
+    assert set(list_cards("trainers")) == proxies | set(FULL)
+    assert [load_recipe(name).data.kind for name in FULL] == ["coco", "mpii"] * len(FAMILIES)
+
+
+@pytest.mark.parametrize("name", FULL)
+def test_a_full_recipe_is_as_printed(name: str) -> None:
+    family, data = name.rsplit("_", 1)
+    card = load_recipe(name)
+    rates = {
+        epoch: card.optimiser.rate * rate_factor(card.schedule, epoch * 100, 100, 0, card.epochs)
+        for epoch in RATES[family]
+    }
+    assert rates == pytest.approx(RATES[family]) and card.optimiser.kind == "adam"
+    assert max(RATES[family]) < card.epochs <= 230
+    assert card.batch_size == BATCHES.get(name, card.batch_size)
+    assert (card.input, card.augmentation.half_body) == {"coco": ((256, 192), 0.3), "mpii": ((256, 256), 0)}[data]
+    assert card.codec.sigma_at(card.input) == 2 and card.codec.sigma_at((384, 288)) == 3
+    assert "half_body" in card.augmentation.model_fields_set and card.augmentation.flip == 0.5
+
+
+@pytest.mark.parametrize("name", FINGERPRINTS)
+def test_cards_that_ledgers_know_keep_their_fingerprints(name: str) -> None:
+    assert load_recipe(name).fingerprint == FINGERPRINTS[name]
+
+
+def test_a_sigma_by_input_is_the_sigma_that_it_comes_to(tmp_path: Path) -> None:
+    said, meant = recipe(codec={"sigma": "by_input"}), recipe(codec={"sigma": 0.5})  # at 64x64
+    assert said.fingerprint == meant.fingerprint != recipe().fingerprint
+    assert said.with_changes(input=(384, 288)).fingerprint == recipe(codec={"sigma": 3}).fingerprint
+    for train in (proxy_scores, full_scores):
+        assert train(said, tmp_path / "said") == train(meant, tmp_path / "meant") != train(recipe(), tmp_path / "plain")
+    with pytest.raises(ValueError, match="by_input"):
+        Codec.model_validate({"sigma": "by_height"})
+
+
+def proxy_scores(card: Recipe, folder: Path) -> Any:
+    return proxy(Steps(), folder / "proxy", card=card)
+
+
+def full_scores(card: Recipe, folder: Path) -> Any:
+    return train_architecture(ARCHITECTURE, card, folder / "full")
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", FULL)
+def test_a_full_recipe_takes_a_step_on_real_pictures(
+    name: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """At its own input size, with two persons to learn from and two to be scored on."""
+    card = load_recipe(name)
+    card = card.at(request.getfixturevalue(f"{card.data.kind}_root")).with_changes(batch_size=2, epochs=1)
+    parts = load_sources(card.data)
+    few = Sources(parts.train.take([0, 1]), parts.holdout, parts.val.take([0, 1]))
+    monkeypatch.setattr("hrnas.training.full.load_sources", lambda data: few)
+    steps = Steps()
+    result = train_architecture(ARCHITECTURE, card, tmp_path, on_progress=steps.on_progress)
+    assert steps == [(0, 1)] and 0 <= result["score"] <= 1 and result["persons"] == 2
+    fresh = make_net(ARCHITECTURE, len(few.train.keypoint_set), card, 0).state_dict()
+    learnt = load_file(tmp_path / "weights.safetensors")
+    assert {key: value.shape for key, value in fresh.items()} == {key: value.shape for key, value in learnt.items()}
+    assert any(not torch.equal(fresh[key], learnt[key]) for key in fresh if key.endswith("weight"))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# weights and numbers
 
 
 def test_the_start_says_how_weights_are_drawn() -> None:
