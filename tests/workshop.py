@@ -89,7 +89,7 @@ COCO_NAMES = (
 
 
 def write_mpii(root: Path) -> None:
-    """Make a data set in HRNet's layout of MPII: noise; three persons in b.jpg, one of them unlabelled, one in a.jpg."""
+    """Make a data set in HRNet's layout of MPII: noise; b.jpg with three persons, one unlabelled, a.jpg with one."""
     rng = np.random.default_rng(0)
     (root / "images").mkdir(parents=True)
     (root / "annot").mkdir()
