@@ -33,11 +33,13 @@ class ConvNorm(nn.Module):
 
 
 class SeparableConv(nn.Module):
-    """Depthwise convolution, norm; 1x1 convolution, norm, and ReLU where wanted."""
+    """Depthwise convolution, norm; 1x1 convolution, norm; ReLU after the second, and `between` them, where wanted."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1, act: bool = True) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1, act: bool = True, between: bool = False
+    ) -> None:
         super().__init__()
-        self.depthwise = ConvNorm(inputs, inputs, kernel, stride, groups=inputs)
+        self.depthwise = ConvNorm(inputs, inputs, kernel, stride, groups=inputs, act=between)
         self.pointwise = ConvNorm(inputs, outputs, act=act)
 
     def forward(self, x: Tensor) -> Tensor:

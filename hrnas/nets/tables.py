@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 
 from hrnas.nets.blocks.attention import CBAM, Coordinate, EfficientChannel
+from hrnas.nets.blocks.hr_litenet import LBasic, LBlock, separable_relu, stepwise
 from hrnas.nets.blocks.hrnet import Bottleneck, Residual
 from hrnas.nets.blocks.le_hrnet import (
     CrossResolutionFusion,
@@ -38,6 +39,9 @@ STEMS: Table = {
         o.width,
         _stage1(o, partial(GhostBottleneck, ghost=_ghost(o), outer=_ghost(o) if o.ghosted == "all" else ConvNorm)),
     ),
+    "l_block": lambda o: BottleneckStem(
+        o.width, _stage1(o, lambda i, out: LBlock(i, out, o.split, build_attention(o.attention, out)))
+    ),
     "shuffle": lambda o: ShuffleStem(o.width, o.out, o.expand),
 }
 
@@ -45,6 +49,7 @@ STEMS: Table = {
 TRANSITIONS: Table = {
     "conv": lambda o, before, after: Transition(before, after, dense),
     "lite": lambda o, before, after: Transition(before, after, separable),
+    "separable": lambda o, before, after: Transition(before, after, separable_relu),
     "ghost": lambda o, before, after: Transition(before, after, ghosted(_ghost(o))),
 }
 
@@ -73,12 +78,19 @@ ROWS: Table = {
         widths, o.kernel, build_cross(o.cross, o.seen(widths)), lift_attention(o.single, o.seen(widths))
     ),
     "le_ghost": lambda o, widths: Lifted(LEBlock(w, _ghost(o), build_attention(o.attention, w)) for w in widths),
+    "l_basic": lambda o, widths: Lifted(LBasic(w, o.kernel, build_attention(o.attention, w)) for w in widths),
 }
 
 # (options, widths, number of outputs) -> features to the first features, of the same shapes
 FUSIONS: Table = {
     "full": lambda o, widths, outputs: Fusion(widths, outputs, upsampled(ConvNorm), chained(dense)),
     "lite": lambda o, widths, outputs: Fusion(widths, outputs, upsampled(ConvNorm), chained(separable), o.double_add),
+    "separable": lambda o, widths, outputs: Fusion(
+        widths,
+        outputs,
+        upsampled(separable_relu if o.up == "separable" else ConvNorm),
+        lambda passed: stepwise(o.steps(passed)),
+    ),
     "ghost": lambda o, widths, outputs: Fusion(
         widths, outputs, upsampled(partial(_ghost(o), act=False)), chained(ghosted(_ghost(o)))
     ),

@@ -84,6 +84,7 @@ class Architecture(Options):
         Options at their defaults are left out, so that an option added to a kind later changes no older key.
         """
         plain = self._with_parts(lambda part, widths: part.canonical(widths))
+        plain = plain.model_copy(update={"stem": self.stem.canonical()})
         text = json.dumps(plain.model_dump(mode="json", exclude_defaults=True), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 

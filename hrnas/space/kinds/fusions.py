@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from pydantic import Field
+from typing_extensions import Self
 
 from hrnas.space.kinds.parts import Ghost, PartOptions, Reducing, Reduction
 
@@ -31,16 +32,25 @@ class LiteFusion(PartOptions):
 
 
 class SeparableFusion(PartOptions):
-    """HR-LiteNet: depthwise-separable convolutions both ways.
+    """HR-LiteNet: depthwise-separable convolutions both ways, with a ReLU after each convolution; sum, ReLU.
 
-    `chain`: the width between the steps downwards: that of each branch passed (`next`), or of the source (`same`).
-    `up`: a depthwise-separable convolution, or a 1x1 (`pointwise`) as in HRNet.
+    The paper does not say how it fuses, but HRNet's dense convolutions would be too large. `chain`: the width between
+    the steps downwards: that of each branch passed (`next`), or of the source (`same`) as in HRNet. `up`: a
+    depthwise-separable convolution, or a 1x1 (`pointwise`) as in HRNet. The defaults come nearest to its parameters.
     """
 
     kind: Literal["separable"]
     chain: Literal["next", "same"] = "next"
     up: Literal["separable", "pointwise"] = "separable"
     outputs: Outputs = "all"
+
+    def steps(self, passed: tuple[int, ...]) -> tuple[int, ...]:
+        """The widths on the way down, from those of the branches from the source to the target."""
+        return passed if self.chain == "next" else (*(passed[0] for _ in passed[1:]), passed[-1])
+
+    def canonical(self, widths: tuple[int, ...]) -> Self:
+        uniform = len(set(widths[:-1])) == 1  # no step on any way has a choice
+        return self.model_copy(update={"chain": "next"}) if uniform else self
 
 
 class GhostFusion(PartOptions):

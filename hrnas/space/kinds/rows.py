@@ -105,7 +105,7 @@ class SplitConcatRow(PartOptions):
 
 
 class LBasicRow(PartOptions):
-    """HR-LiteNet's L_basic: two depthwise-separable convolutions, the input, and the input's attention, added."""
+    """HR-LiteNet's L_basic: two depthwise-separable convolutions, the input, and the input's attention, added; ReLU."""
 
     inner: ClassVar = ("attention",)
     kind: Literal["l_basic"]

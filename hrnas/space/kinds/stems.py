@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import lcm
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -29,6 +30,10 @@ class StemOptions(Options):
 
     def mended(self) -> Self:
         """The nearest options without problems."""
+        return self
+
+    def canonical(self) -> Self:
+        """The one spelling that stands for all options which build the same stem."""
         return self
 
 
@@ -73,21 +78,37 @@ class GhostBottleneckStem(StemOptions):
 
 
 class LBlockStem(StemOptions):
-    """HR-LiteNet: two 3x3 convolutions of stride 2 with `width` channels, then `blocks` L-blocks to `out` channels."""
+    """HR-LiteNet: two 3x3 convolutions of stride 2 with `width` channels, then `blocks` L-blocks to `out` channels.
+
+    `split`: each of the first block's two sub-branches sees one half of twice as many channels, and not all of them.
+    That is the paper's "portion of features" to the letter, but its printed operations fit without.
+    """
 
     kind: Literal["l_block"]
     width: Width = 64
     blocks: Repeat = 4
     out: Width = 256
+    split: bool = False
     attention: Attention = CBAM(kind="cbam")
 
+    @property
+    def label(self) -> str:
+        return "l_block_split" if self.split else "l_block"
+
     def problems(self) -> list[str]:
-        found = _indivisible("out", self.out, 4, "L-blocks")
+        found = _indivisible("out", self.out, self._step, f"L-blocks with attention {self.attention.kind}")
         return found or [f"attention.{problem}" for problem in self.attention.problems((self.out,))]
 
     def mended(self) -> Self:
-        out = round_up(self.out, 4)
+        out = round_up(self.out, self._step)
         return self.model_copy(update={"out": out, "attention": self.attention.mended((out,))})
+
+    def canonical(self) -> Self:
+        return self.model_copy(update={"attention": self.attention.canonical((self.out,))})
+
+    @property
+    def _step(self) -> int:
+        return lcm(4, self.attention.width_step)
 
 
 class ShuffleStem(StemOptions):
