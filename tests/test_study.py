@@ -235,7 +235,14 @@ def test_published_points_come_first_and_keep_their_names(tmp_path: Path) -> Non
 
 def test_the_shelfs_points_in_the_space_are_found(tmp_path: Path) -> None:
     space = toy_space(**{"stages[all].row.kind": ["shuffle", "residual"]})  # naive_lite_hrnet_18 and one other
-    assert [name for name, _ in study_module.published_in(space)] == ["naive_lite_hrnet_18"]
+    first = toy_card(trials=1, published="first")
+    assert [name for name, _ in study_module.published_points(first, space)] == ["naive_lite_hrnet_18"]
+    assert study_module.published_points(toy_card(trials=1, published="none"), space) == []
+    named = toy_card(trials=1, published=["naive_lite_hrnet_18"])
+    assert [name for name, _ in study_module.published_points(named, space)] == ["naive_lite_hrnet_18"]
+    outside = toy_card(trials=1, published=["lite_hrnet_18"])
+    with pytest.raises(UserError, match="published: lite_hrnet_18 does not lie in the space: .*row"):
+        study_module.published_points(outside, space)
     run_toy(tmp_path, toy_card(trials=1, published="first"), space=space)
     assert ledger_of(tmp_path).trials()[0].title == "naive_lite_hrnet_18"
 

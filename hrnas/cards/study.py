@@ -95,7 +95,8 @@ class StudyCard(Options):
     `reference` and `limits` are in each measure's own unit: parameters and operations are counts, which may have a
     suffix (`<= 3M`), the papers' scales have their M or G already (`lite_scale: <= 250`, `conv_gi: <= 0.5`). `ledger`
     is a database's address instead of a file in the run folder; it stands in `study.yaml` as it is, so that a password
-    belongs into the database's own place for it (for PostgreSQL `~/.pgpass`), not into the address.
+    belongs into the database's own place for it (for PostgreSQL `~/.pgpass`), not into the address. `published` are the
+    points tried before the driver is asked: all that lie in the space (`first`), those named, or `none`.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
@@ -111,7 +112,7 @@ class StudyCard(Options):
     ladder: tuple[Rung, ...] = Field(min_length=1)
     keep: Annotated[Number, Field(gt=0, le=1)] = 1 / 3
     trials: int = Field(ge=1)
-    published: Literal["first", "none"] = "first"
+    published: Literal["first", "none"] | tuple[str, ...] = "first"
     ledger: str | None = None
 
     @field_validator("goals")

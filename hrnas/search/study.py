@@ -107,10 +107,24 @@ def identity_of(card: StudyCard, conditions: Conditions, key: str, rung: int) ->
     return Identity(key, card.ladder[rung].fidelity, rung, **vars(conditions))
 
 
-def published_in(space: SearchSpace) -> list[tuple[str, Architecture]]:
-    """The published points that lie in a space, by name."""
-    points = [load_point(name) for name in published_names()]
-    return [(point.name, point.architecture) for point in points if space.contains(point.architecture)]
+def published_points(card: StudyCard, space: SearchSpace) -> list[tuple[str, Architecture]]:
+    """The published points that a study begins with, by name: those that lie in its space, or those that it names.
+
+    Raises:
+        UserError: a point that the card names does not exist, or does not lie in the space.
+    """
+    if card.published == "none":
+        return []
+    if card.published == "first":
+        points = [load_point(name) for name in published_names()]
+        return [(point.name, point.architecture) for point in points if space.contains(point.architecture)]
+    named = [load_point(name if "/" in name else f"published/{name}") for name in card.published]
+    for point in named:
+        try:
+            space.encode(point.architecture)
+        except UserError as error:
+            raise UserError(f"published: {point.name} does not lie in the space: {error}") from None
+    return [(point.name, point.architecture) for point in named]
 
 
 def open_study(
@@ -158,14 +172,14 @@ def run_study(
         evaluators: fidelity -> evaluator, one for each fidelity on the ladder.
         count_cost: an architecture's costs by name; among them every cost that is a goal or has a limit.
         recipe: the trainer card with the study's own data and input.
-        published: points to try first (default: those of the shelf in the space, where the card says so).
+        published: points to try first (default: those that the card says).
 
     Raises:
         UserError: the folder holds a study of this name with another card.
     """
-    ledger = open_study(card, space, recipe, folder, environment or {})
     if published is None:
-        published = published_in(space) if card.published == "first" else []
+        published = published_points(card, space)
+    ledger = open_study(card, space, recipe, folder, environment or {})
     conditions = conditions_of(card, recipe)
     try:
         return _Search(card, space, folder, evaluators, count_cost, on_event, ledger, conditions, published).run()
