@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from hrnas.nets.fusion import Fusion
-from hrnas.nets.layers import MatMul, Slot
+from hrnas.nets.layers import MatMul, Scale, Slot
 from hrnas.nets.tables import build_context, build_fusion, build_head, build_row, build_stem, build_transition
 from hrnas.reading import read_size
 from hrnas.space.architecture import FIRST_STAGE, Architecture
@@ -219,7 +219,7 @@ def _macs(layer: nn.Module, given: Tensor, out: Tensor) -> int:
 
 
 def _operations(layer: nn.Module, given: Tensor, out: Tensor) -> int:
-    """mmcv's rule; it does not see matrix products, sigmoids and softmaxes."""
+    """mmcv's rule; it does not see matrix products, sigmoids and softmaxes, nor a parameter that is no layer's."""
     match layer:
         case nn.Conv2d() | nn.Conv1d() | nn.Linear():
             return _macs(layer, given, out) + (0 if layer.bias is None else out.numel())
@@ -229,7 +229,7 @@ def _operations(layer: nn.Module, given: Tensor, out: Tensor) -> int:
             return out.numel()
         case nn.AdaptiveAvgPool2d() | nn.AdaptiveMaxPool2d():
             return given.numel()
-        case MatMul() | nn.Sigmoid() | nn.Hardsigmoid() | nn.Softmax():
+        case MatMul() | Scale() | nn.Sigmoid() | nn.Hardsigmoid() | nn.Softmax():
             return 0
     raise AssertionError(f"no rule counts a {type(layer).__name__}: add it here")
 

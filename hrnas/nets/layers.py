@@ -20,10 +20,18 @@ class ConvNorm(nn.Module):
     """Convolution without bias that keeps the size (or halves it), batch norm, and ReLU where wanted."""
 
     def __init__(
-        self, inputs: int, outputs: int, kernel: int = 1, stride: int = 1, groups: int = 1, act: bool = False
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int = 1,
+        stride: int = 1,
+        groups: int = 1,
+        act: bool = False,
+        dilation: int = 1,
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
+        padding = dilation * (kernel // 2)
+        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding, dilation, groups, bias=False)
         self.norm = nn.BatchNorm2d(outputs)
         self.act = nn.ReLU(inplace=True) if act else None
 
@@ -78,6 +86,21 @@ class MatMul(nn.Module):
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         return torch.matmul(a, b)
+
+
+class Scale(nn.Module):
+    """All of x times one number, which is learnt and starts at 0: what it scales comes in little by little."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+
+    def reset_parameters(self) -> None:
+        """Start at 0 again."""
+        nn.init.zeros_(self.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.weight * x
 
 
 def interleave(first: Tensor, second: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """The one network class: what an architecture says, built.
 
-picture -> stem -> stages of (transition, then modules of rows and a fusion, then context) -> head -> heatmaps
+picture -> stem -> stages of (transition, then modules of rows and a fusion, context at either end) -> head -> heatmaps
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class StageModule(nn.Module):
 
 
 class StageNet(nn.Module):
-    """A stage: its transition, then its modules, then its context."""
+    """A stage: its transition, then its modules; before or after them its context."""
 
     def __init__(self, stage: Stage, before: Widths, widths: Widths, last: bool) -> None:
         super().__init__()
@@ -46,16 +46,20 @@ class StageNet(nn.Module):
         # `steps`, because `modules` is a word of torch's
         ends = [last and step == stage.modules - 1 for step in range(stage.modules)]
         self.steps = nn.ModuleList(StageModule(stage, widths, end) for end in ends)
-        self.place = stage.context.branch - 1
-        self.context = build_context(stage.context, widths[self.place])
+        self.place = stage.context.place
+        self.branch = stage.context.branch - 1
+        self.context = build_context(stage.context, widths[self.branch])
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
-        features = self.transition(features)
+        features = self._in_context("start", self.transition(features))
         for step in self.steps:
             features = step(features)
-        if self.context is not None:
-            features = [self.context(x) if branch == self.place else x for branch, x in enumerate(features)]
-        return features
+        return self._in_context("end", features)
+
+    def _in_context(self, place: str, features: list[Tensor]) -> list[Tensor]:
+        if self.context is None or self.place != place:
+            return features
+        return [self.context(x) if branch == self.branch else x for branch, x in enumerate(features)]
 
 
 class PoseNet(nn.Module):
@@ -117,6 +121,8 @@ class PoseNet(nn.Module):
                 layer.reset_running_stats()
                 nn.init.ones_(layer.weight)
                 nn.init.zeros_(layer.bias)
+            elif callable(restart := getattr(layer, "reset_parameters", None)):
+                restart()  # a layer with a start of its own
 
     def dead_parameters(self) -> set[str]:
         """The names of the parameters that reach no output: they are counted, and never learn."""

@@ -23,6 +23,7 @@ from hrnas.nets.blocks.le_hrnet import (
     ghosted,
 )
 from hrnas.nets.blocks.lite_hrnet import CrossResolutionWeighting, Shuffle, SqueezeExcite, WeightedShuffleRow
+from hrnas.nets.blocks.sdhrnet import DenseAtrousHead, SpatialEnhancement, SplitConcatResidual
 from hrnas.nets.fusion import Fusion, Transition, chained, dense, separable, upsampled
 from hrnas.nets.heads import ConvHead, IterativeHead
 from hrnas.nets.layers import ConvNorm, Lifted, Slot
@@ -77,6 +78,9 @@ ROWS: Table = {
     "weighted_shuffle": lambda o, widths: WeightedShuffleRow(
         widths, o.kernel, build_cross(o.cross, o.seen(widths)), lift_attention(o.single, o.seen(widths))
     ),
+    "scr": lambda o, widths: Lifted(
+        SplitConcatResidual(w, o.kernel, build_attention(o.first, w), build_attention(o.second, w)) for w in widths
+    ),
     "le_ghost": lambda o, widths: Lifted(LEBlock(w, _ghost(o), build_attention(o.attention, w)) for w in widths),
     "l_basic": lambda o, widths: Lifted(LBasic(w, o.kernel, build_attention(o.attention, w)) for w in widths),
 }
@@ -100,12 +104,16 @@ FUSIONS: Table = {
 # (options, width) -> feature to feature of the same shape; None where there is nothing
 CONTEXTS: Table = {
     "none": lambda o, width: None,
+    "sem": lambda o, width: SpatialEnhancement(width, o.reduction, o.channel_kernel(width)),
 }
 
 # (options, widths, width of the stem's output, keypoints) -> features and the stem's output to heatmaps
 HEADS: Table = {
     "conv": lambda o, widths, stem, keypoints: ConvHead(widths, keypoints),
     "iterative": lambda o, widths, stem, keypoints: IterativeHead(widths, keypoints),
+    "dasp": lambda o, widths, stem, keypoints: DenseAtrousHead(
+        widths[0], stem, keypoints, o.growth, o.dilations, o.width
+    ),
 }
 
 

@@ -3,8 +3,8 @@
     stem -> stage 2 -> stage 3 [-> stage 4] -> head        (stage 1 belongs to the stem)
 
 A stage begins with a transition that adds one branch of half the resolution; then come its modules, each of `blocks`
-rows and a fusion; a context may end it, on one branch. The number of keypoints and the size of the input are no part
-of an architecture.
+rows and a fusion; a context may stand before or after them, on one branch. The number of keypoints and the size of the
+input are no part of an architecture.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ FIRST_STAGE = 2  # stages are numbered as in HRNet
 
 
 class Stage(Options):
-    """`modules` times (`blocks` rows, then a fusion), then a context; on one branch more than the stage before."""
+    """`modules` times (`blocks` rows, then a fusion), and a context; on one branch more than the stage before."""
 
     modules: Repeat
     blocks: Repeat
@@ -154,9 +154,9 @@ class Architecture(Options):
         return self.model_copy(update={"stages": tuple(stages)})
 
     def _readable_branches(self, stage: int) -> int:
-        """How many branches the part after this stage reads."""
-        last = stage == len(self.stages) - 1
-        return 1 if last and self.head.reads == "first" else stage + FIRST_STAGE
+        """How many branches the part after this stage's context reads."""
+        ends = stage == len(self.stages) - 1 and self.stages[stage].context.place == "end"
+        return 1 if ends and self.head.reads == "first" else stage + FIRST_STAGE
 
     def _context_problems(self, stage: int) -> list[str]:
         context, branches = self.stages[stage].context, self._readable_branches(stage)

@@ -1,12 +1,15 @@
-"""Contexts: what one branch of a stage passes once, after the stage's last module."""
+"""Contexts: what one branch of a stage passes once, before or after the stage's modules."""
 
 from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
+from typing_extensions import Self
 
-from hrnas.space.kinds.parts import PartOptions, Reducing, Reduction
+from hrnas.space.kinds.parts import OverChannels, PartOptions, Reducing, Reduction
+
+Place = Literal["start", "end"]  # of the stage: between its transition and its modules, or after them
 
 
 class NoContext(PartOptions):
@@ -14,18 +17,23 @@ class NoContext(PartOptions):
 
     kind: Literal["none"]
     branch: ClassVar[int] = 1
+    place: ClassVar[Place] = "end"
 
 
-class SpatialEnhancement(Reducing):
+class SpatialEnhancement(OverChannels, Reducing):
     """SDHRNet's SEM: every position hears of every other, and every channel of its neighbours.
 
-    `branch` is counted from 1, the finest. `reduction`: of the queries and keys; `kernel`: over the order of channels.
+    `branch` is counted from 1, the finest. `reduction`: of the queries and keys; 1 at the end of stage 3 and 8 at the
+    start of stage 4, both on the coarsest branch, fit the paper's words and figures alike.
     """
 
     kind: Literal["sem"]
     branch: Annotated[int, Field(ge=1, le=4)] = 3
+    place: Place = "end"
     reduction: Reduction = 1
-    kernel: Literal[3, 5, 7] = 5
+
+    def canonical(self, widths: tuple[int, ...]) -> Self:
+        return Reducing.canonical(OverChannels.canonical(self, widths), widths)
 
 
 Context = Annotated[NoContext | SpatialEnhancement, Field(discriminator="kind")]
