@@ -19,7 +19,7 @@ import textwrap
 import threading
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -215,19 +215,25 @@ def train(said: Namespace) -> int:
 def profile(said: Namespace) -> int:
     """Count an architecture's parameters and operations.
 
-    They are counted in each of the ways in which the papers count them; docs/cli.md says which is which.
+    They are counted in each of the ways in which the papers count them; docs/cli.md says which is which. With
+    --published, what the papers print of their networks is compared with what hrnas counts, each figure on its paper's
+    own scale.
     """
+    if said.published:
+        return _profile_published(said)
+    if said.architecture is None:
+        raise UserError("hrnas profile: say which ARCHITECTURE is to be counted, or --published for all of the papers'")
     from hrnas.names import find_architecture
     from hrnas.nets.cost import cost_as_json, measure_cost
 
+    size, keypoints = said.input or (256, 192), said.keypoints or 17
     architecture = find_architecture(said.architecture, said.runs)
-    cost = measure_cost(architecture, said.keypoints, said.input)
     document = {
         "architecture": said.architecture,
         "key": architecture.key,
-        "input": format_size(said.input),
-        "keypoints": said.keypoints,
-        **cost_as_json(cost),
+        "input": format_size(size),
+        "keypoints": keypoints,
+        **cost_as_json(measure_cost(architecture, keypoints, size)),
     }
     if said.json:
         print(_json(document))
@@ -236,6 +242,18 @@ def profile(said: Namespace) -> int:
     print(_table((name, _brief(value)) for name, value in document.items()))
     if parts:
         print("\n" + _parts(parts))
+    return 0
+
+
+def _profile_published(said: Namespace) -> int:
+    from hrnas.faithfulness import as_json, format_rows, read_rows
+
+    taken = {"ARCHITECTURE": said.architecture, "--input": said.input, "--keypoints": said.keypoints}
+    if any(taken.values()):
+        too_much = " and ".join(name for name, value in taken.items() if value)
+        raise UserError(f"hrnas profile: --published counts all networks as their papers do; leave out {too_much}")
+    rows = read_rows()
+    print(_json({"published": as_json(rows)}) if said.json else format_rows(rows))
     return 0
 
 
@@ -270,13 +288,17 @@ def show(said: Namespace) -> int:
     """Explain a card.
 
     Says what stands on it with everything filled in, and what follows from it: of a search space its size and its
-    smallest and largest networks, of an architecture its cost, of a study also how much will be trained.
+    smallest and largest networks, of an architecture a sketch with what each part costs, of a study also how much
+    will be trained.
     """
     from hrnas.showing import explain
+    from hrnas.sketch import describe
 
-    document = explain(said.card)
+    document = explain(said.card, said.runs)
     if said.json:
         print(_json(document))
+    elif "architecture" in document:
+        print(describe(document, _line_width()))
     else:
         for name, value in document.items():
             _print_tree(name, value)
@@ -414,14 +436,15 @@ WORDS = {
         ),
         Word(
             profile,
-            _ARCHITECTURE,
-            Argument("--input", "HxW", "the network's input in pixels (default: 256x192)", _size, (256, 192)),
-            Argument("--keypoints", "N", "heatmaps that come out (default: 17)", _keypoints, 17),
+            replace(_ARCHITECTURE, required=False),
+            Argument("--input", "HxW", "the network's input in pixels (default: 256x192)", _size),
+            Argument("--keypoints", "N", "heatmaps that come out (default: 17)", _keypoints),
+            Argument("--published", "", "instead of an ARCHITECTURE: all published networks, as their papers count"),
             _RUNS,
             _JSON,
         ),
         Word(cards, _JSON),
-        Word(show, _CARD, _JSON),
+        Word(show, replace(_CARD, help=f"{_CARD.help}, or STUDY#KEY"), _RUNS, _JSON),
         Word(
             copy,
             _CARD,
@@ -551,7 +574,12 @@ def _fitting(text: str, used: int) -> str:
     """As much of a text as a terminal's line still holds; all of it anywhere else."""
     if not sys.stdout.isatty():
         return text
-    return textwrap.shorten(text, max(shutil.get_terminal_size().columns - used, 20), placeholder=" ...")
+    return textwrap.shorten(text, max(_line_width() - used, 20), placeholder=" ...")
+
+
+def _line_width() -> int:
+    """Characters in a line of the terminal; 100 in a file or a pipe."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 100
 
 
 def _brief(value: object) -> str:

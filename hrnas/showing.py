@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from hrnas.cards.study import StudyCard
 from hrnas.cards.trainer import Recipe, load_recipe
+from hrnas.names import find_architecture
 from hrnas.progress import expected_epochs
 from hrnas.reading import UserError, format_size, read_yaml, validate
 from hrnas.shelf import SHELVES, find_card, list_cards
 from hrnas.space.architecture import Architecture
 from hrnas.space.published import load_architecture, load_point
 from hrnas.space.search_space import SearchSpace, load_space
+
+if TYPE_CHECKING:
+    from hrnas.nets.cost import Cost
 
 Kind = Literal["search space", "published point", "architecture", "trainer", "study"]
 PROFILE_INPUT = (256, 192)  # at which networks are counted, as most papers do; a study's at its own input
@@ -54,12 +58,14 @@ def kind_of(path: Path) -> Kind:
     return "study" if keys & {"ladder", "trials", "space"} else "trainer"
 
 
-def explain(name: str) -> dict[str, Any]:
-    """Everything that `hrnas show` prints of a card, as one JSON-able document.
+def explain(name: str, runs: Path | str | None = None) -> dict[str, Any]:
+    """Everything that `hrnas show` knows of a card, or of an architecture named STUDY#KEY, as one JSON-able document.
 
     Raises:
-        UserError: there is no such card, or mistakes in it (all at once).
+        UserError: there is no such card or architecture, or mistakes in it (all at once).
     """
+    if "#" in name and not Path(name).is_file():
+        return {"card": name, "kind": "architecture"} | explain_architecture(find_architecture(name, runs))
     path = Path(name) if Path(name).is_file() else find_card(*find_on_shelves(name))
     kind = kind_of(path)
     document: dict[str, Any] = {"card": str(path), "kind": kind}
@@ -67,11 +73,12 @@ def explain(name: str) -> dict[str, Any]:
         return document | explain_space(load_space(str(path)))
     if kind == "published point":
         point = load_point(str(path))
-        figures = {
+        beside = {
+            "about": point.about,
             "published": point.model_dump(mode="json")["published"],
             "open_questions": list(point.open_questions),
         }
-        return document | explain_architecture(point.architecture) | figures
+        return document | explain_architecture(point.architecture) | beside
     if kind == "architecture":
         return document | explain_architecture(load_architecture(str(path)))
     if kind == "trainer":
@@ -96,7 +103,13 @@ def explain_space(space: SearchSpace, input: tuple[int, int] = PROFILE_INPUT) ->
 
 def explain_architecture(architecture: Architecture) -> dict[str, Any]:
     """An architecture's tree, key and cost."""
-    return {"key": architecture.key, "cost": _count(architecture), "architecture": architecture.tree()}
+    from hrnas.nets.cost import cost_as_json
+
+    return {
+        "key": architecture.key,
+        "cost": cost_as_json(_measure(architecture, PROFILE_INPUT)),
+        "architecture": architecture.tree(),
+    }
 
 
 def explain_recipe(recipe: Recipe) -> dict[str, Any]:
@@ -119,9 +132,14 @@ def explain_study(card: StudyCard) -> dict[str, Any]:
     }
 
 
-def _count(architecture: Architecture, input: tuple[int, int] = PROFILE_INPUT) -> dict[str, int]:
-    """Parameters and MACs, with 17 keypoints."""
+def _count(architecture: Architecture, input: tuple[int, int]) -> dict[str, int]:
+    """Parameters and MACs."""
+    cost = _measure(architecture, input)
+    return {"params": cost.params, "macs": cost.macs}
+
+
+def _measure(architecture: Architecture, input: tuple[int, int]) -> Cost:
+    """With 17 keypoints."""
     from hrnas.nets.cost import measure_cost
 
-    cost = measure_cost(architecture, keypoints=17, input=input)
-    return {"params": cost.params, "macs": cost.macs}
+    return measure_cost(architecture, keypoints=17, input=input)

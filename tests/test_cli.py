@@ -225,6 +225,13 @@ BAD_INPUT: dict[str, tuple[Callable[[Path], None], str, list[str]]] = {
     ),
     "a study that does not exist": (another_study, "front tinny", ["no study 'tinny' in runs; did you mean tiny?"]),
     "a key that does not exist": (another_study, "profile tiny#123456", ["tiny#123456: no architecture"]),
+    "such a key where a card may stand": (another_study, "show tiny#123456", ["tiny#123456: no architecture"]),
+    "nothing to count": (nothing, "profile --input 64x64", ["hrnas profile: say which ARCHITECTURE", "--published"]),
+    "an architecture beside all published ones": (
+        nothing,
+        "profile lite_hrnet_18 --published --keypoints 16",
+        ["--published counts", "leave out ARCHITECTURE and --keypoints"],
+    ),
 }
 
 
@@ -341,9 +348,12 @@ def test_every_word_has_a_help_page(word: str, capsys: pytest.CaptureFixture[str
     assert word_parser(word).description and WORDS[word].about in front_page()
 
 
-def test_json_has_the_fields_of_the_page(shop: Path, capsys: pytest.CaptureFixture[str]):
-    profile = say(capsys, "profile published/lite_hrnet_18 --json")
-    assert fields(profile) == set(rows(section("profile"), "field"))
+def test_json_has_the_fields_of_the_page(
+    shop: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr("hrnas.faithfulness.published_names", lambda: ["published/lite_hrnet_18"])
+    profile = fields(say(capsys, "profile published/lite_hrnet_18 --json"))
+    assert profile | fields(say(capsys, "profile --published --json")) == set(rows(section("profile"), "field"))
     assert set(say(capsys, "cards --json")) == set(rows(section("cards"), "field"))
     assert fields([finding._asdict() for finding in examine()]) == set(rows(section("doctor"), "field"))
     shown: set[str] = set()
@@ -445,6 +455,8 @@ def test_the_front_tells_the_fields_of_the_page(
         assert member["key"] in say(capsys, "front tiny")
         counted = say(capsys, f"profile tiny#{member['key'][:6]} --input 64x64 --json")
         assert (counted["params"], counted["macs"]) == (member["params"], member["macs"])
+        shown = say(capsys, f"show tiny#{member['key'][:6]} --json")
+        assert (shown["key"], shown["cost"]["params"]) == (member["key"], member["params"])
 
 
 def test_a_finished_study_is_not_searched_again(
@@ -487,7 +499,8 @@ def test_a_found_network_is_trained_and_the_same_command_finds_it_done(
     monkeypatch.chdir(searched)
     key = say(capsys, "front tiny --json")["front"][0]["key"]
     result = say(capsys, f"train tiny#{key} --trainer tiny --out trained --quiet --json")
-    assert fields(result) | {"ap_l", "ar_l"} == set(rows(section("train"), "field")), "nobody there is large"
+    elsewhere = {"ap_l", "ar_l", "pckh", "pckh_low", "pckh_high"}  # nobody there is large, and it is not MPII
+    assert fields(result) | elsewhere == set(rows(section("train"), "field"))
     assert set(rows_of_files("train")) == {path.name for path in (searched / "trained").iterdir()}
     assert say(capsys, f"train tiny#{key} --trainer tiny --out trained --quiet --json") == result
     before = contents(searched / "trained")
