@@ -24,7 +24,7 @@ from hrnas.cards.trainer import Recipe
 from hrnas.ledger import Evaluation, Identity, Ledger, Outcome, Proposal, Trial
 from hrnas.names import CARD_FILE, LEDGER_FILE
 from hrnas.pareto import front, goal_value
-from hrnas.reading import format_size, write_atomically, write_yaml
+from hrnas.reading import UserError, format_size, write_atomically, write_yaml
 from hrnas.search.drivers import Told, make_driver, seed_of_ask
 from hrnas.search.ladder import next_promotion
 from hrnas.search.worker import SILENCE, Evaluator, is_alive, measure, this_owner
