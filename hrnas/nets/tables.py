@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 
 from hrnas.nets.blocks.attention import CBAM, Coordinate, EfficientChannel
+from hrnas.nets.blocks.greit_hrnet import GlobalSpatialWeighting, GroupedChannelWeighting, LargeKernelStem
 from hrnas.nets.blocks.hr_litenet import LBasic, LBlock, separable_relu, stepwise
 from hrnas.nets.blocks.hrnet import Bottleneck, Residual
 from hrnas.nets.blocks.le_hrnet import (
@@ -22,6 +23,7 @@ from hrnas.nets.blocks.le_hrnet import (
     MultiScaleCoordinate,
     ghosted,
 )
+from hrnas.nets.blocks.lite_csw_hrnet import ChannelSpatial, CrossChannelSpatial
 from hrnas.nets.blocks.lite_hrnet import CrossResolutionWeighting, Shuffle, SqueezeExcite, WeightedShuffleRow
 from hrnas.nets.blocks.sdhrnet import DenseAtrousHead, SpatialEnhancement, SplitConcatResidual
 from hrnas.nets.fusion import Fusion, Transition, chained, dense, separable, upsampled
@@ -44,6 +46,7 @@ STEMS: Table = {
         o.width, _stage1(o, lambda i, out: LBlock(i, out, o.split, build_attention(o.attention, out)))
     ),
     "shuffle": lambda o: ShuffleStem(o.width, o.out, o.expand),
+    "lks": lambda o: LargeKernelStem(o.width, o.out, o.expand, o.kernel, o.dilated, o.dilation, o.place),
 }
 
 # (options, widths before, widths after) -> features to features of one branch more
@@ -62,12 +65,16 @@ ATTENTIONS: Table = {
     "cbam": lambda o, width: CBAM(width, o.reduction, o.kernel),
     "coordinate": lambda o, width: Coordinate(width, o.middle(width)),
     "mcam": lambda o, width: MultiScaleCoordinate(width, o.groups, o.shared, o.joint),
+    "csw": lambda o, width: ChannelSpatial(o.channel_kernel(width), o.kernel, o.order == "series"),
+    "gsw": lambda o, width: GlobalSpatialWeighting(width, o.width, o.reduction, o.normalise),
 }
 
 # (options, widths) -> features to features of the same shapes; None where nothing is weighted
 CROSSES: Table = {
     "none": lambda o, widths: None,
     "ccw": lambda o, widths: CrossResolutionWeighting(widths, o.reduction),
+    "csw": lambda o, widths: CrossChannelSpatial(widths, o.channel_kernel(sum(widths)), o.kernel, o.order == "series"),
+    "gcw": lambda o, widths: GroupedChannelWeighting(o.grouped(widths), o.reduction, o.stack),
 }
 
 # (options, widths) -> features to features of the same shapes

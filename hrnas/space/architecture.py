@@ -214,6 +214,7 @@ class Figures(Options):
     params: Annotated[str, Field(pattern=r"^\d+(\.\d+)?M$")] | None = None  # in 1e6
     compute: Annotated[str, Field(pattern=r"^\d+(\.\d+)?[MG]$")] | None = None  # in the scale's own M or G
     scale: Literal["conv_gi", "lite_scale", "all_ops", "all_ops_gi"] | None = None
+    giga: Literal[1000, 1024] = 1024  # how many M of `lite_scale` are this paper's G: the tool itself prints M
     rounding: Literal["nearest", "down"] = "nearest"
     within: Annotated[Number, Field(gt=0)] | None = None  # percent that our count may lie off; `note` says why
     boxes: str | None = None  # whose person boxes: detector (with its AP) or ground truth
@@ -240,9 +241,9 @@ class Figures(Options):
     def compute_unit(self) -> float:
         """A profile's value times this is in the printed unit; profiles have `lite_scale` in M, the others in G."""
         letter = "" if self.compute is None else self.compute[-1]
-        thousand = 1000 if self.scale == "all_ops" else 1024
         if self.scale == "lite_scale":
-            return 1 / thousand if letter == "G" else 1
+            return 1 / self.giga if letter == "G" else 1
+        thousand = 1000 if self.scale == "all_ops" else 1024
         return thousand if letter == "M" else 1
 
 

@@ -5,6 +5,8 @@ Yu et al., Lite-HRNet: A Lightweight High-Resolution Network, CVPR 2021, arXiv 2
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -41,11 +43,7 @@ class CrossResolutionWeighting(nn.Module):
         self.expand = ConvNorm(total // reduction, total)
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
-        # each resolution is half the one before: factors known beforehand keep exported graphs free of shapes
-        factors = [2**step for step in reversed(range(len(features)))]
-        pooled = [functional.avg_pool2d(x, f) if f > 1 else x for x, f in zip(features, factors, strict=True)]
-        weights = torch.sigmoid(self.expand(self.reduce(torch.cat(pooled, dim=1)))).split(self.widths, dim=1)
-        return [x * _upsample(w, f) for x, w, f in zip(features, weights, factors, strict=True)]
+        return weigh_together(features, self.widths, lambda x: torch.sigmoid(self.expand(self.reduce(x))))
 
 
 class SqueezeExcite(nn.Module):
@@ -86,6 +84,20 @@ class WeightedShuffleRow(nn.Module):
         if self.single is not None:
             worked = self.single(worked)
         return [interleave(first, second) for (first, _), second in zip(halves, worked, strict=True)]
+
+
+def weigh_together(features: list[Tensor], widths: list[int], weigh: Callable[[Tensor], Tensor]) -> list[Tensor]:
+    """Weight several resolutions by what they are together: pool to the coarsest size, concatenate -> `weigh` ->
+    split, upsample, multiply.
+
+    Args:
+        weigh: (B, sum of the widths, h, w), at the size of the coarsest -> weights of the same shape.
+    """
+    # each resolution is half the one before: factors known beforehand keep exported graphs free of shapes
+    factors = [2**step for step in reversed(range(len(features)))]
+    pooled = [functional.avg_pool2d(x, f) if f > 1 else x for x, f in zip(features, factors, strict=True)]
+    weights = weigh(torch.cat(pooled, dim=1)).split(widths, dim=1)
+    return [x * _upsample(w, f) for x, w, f in zip(features, weights, factors, strict=True)]
 
 
 def _upsample(x: Tensor, factor: int) -> Tensor:

@@ -97,9 +97,11 @@ class MultiScaleCoordinate(PartOptions):
 
 
 class ChannelSpatial(OverChannels):
-    """Lite CSW-HRNet's single-resolution weighting: a weight per channel times one per position, side by side.
+    """Lite CSW-HRNet's single-resolution weighting: a weight per channel times one per position.
 
-    `kernel` is the convolution over positions, `gamma` and `offset` give that over channels as in `eca`.
+    `kernel` is the convolution over positions, `gamma` and `offset` give that over channels as in `eca`. `order`: both
+    see the input (`parallel`, as the text argues), or the positions what the channels' weights leave (`series`, as
+    equation 12 has it).
     """
 
     kind: Literal["csw"]
@@ -110,7 +112,8 @@ class ChannelSpatial(OverChannels):
 class GlobalSpatial(Reducing):
     """Greit-HRNet's GSW: channels are summed with one weight per position, then squeezed and excited.
 
-    `width` is the layer that makes the positions' weights. `normalise`: divide the sum by the number of positions.
+    `width` is the layer that makes the positions' weights. `normalise`: divide the sum by the number of positions, so
+    that weights do not grow with the picture; the paper does not.
     """
 
     kind: Literal["gsw"]

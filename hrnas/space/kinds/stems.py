@@ -131,7 +131,7 @@ class LargeKernelStem(StemOptions):
     """Greit-HRNet: Lite-HRNet's stem with large kernel attention in its halves.
 
     The attention is depthwise `kernel`, depthwise `dilated` with `dilation`, 1x1. `place` is where it stands in the
-    second half: before everything (`first`), or after the 1x1 that expands (`expanded`).
+    second half: before everything (`first`), or between its strided convolution and its last (`strided`).
     """
 
     kind: Literal["lks"]
@@ -141,7 +141,7 @@ class LargeKernelStem(StemOptions):
     kernel: Literal[3, 5, 7] = 5
     dilated: Literal[3, 5, 7] = 7
     dilation: Annotated[int, Field(ge=1, le=8)] = 3
-    place: Literal["first", "expanded"] = "first"
+    place: Literal["first", "strided"] = "first"
 
     def problems(self) -> list[str]:
         return _halved(self.width, self.out)

@@ -31,6 +31,9 @@ class CrossChannelSpatial(OverChannels):
     kernel: Kernel = 7
     order: Literal["parallel", "series"] = "parallel"
 
+    def convolved(self, widths: tuple[int, ...]) -> tuple[int, ...]:
+        return (sum(widths),)
+
 
 class GroupedCross(Reducing):
     """Greit-HRNet's GCW: as `ccw`, `stack` times one after the other, in groups of resolutions that are near.
