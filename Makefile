@@ -26,7 +26,7 @@ check: $(VENV)/.dev  ## lint, formatting and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-golden: $(VENV)/.dev  ## count every published network again and write tests/golden/
+golden: $(VENV)/.dev  ## count every published network again: tests/golden/ and docs/faithfulness.md
 	$(BIN)/python -m tests.golden
 
 $(VENV)/bin/python:

@@ -39,7 +39,7 @@ def describe(document: Mapping[str, Any], width: int = 100) -> str:
 def _printed(row: Mapping[str, Any]) -> str:
     score = f"AP {row['ap']}" if row["ap"] else f"PCKh {row['pckh']}" if row["pckh"] else ""
     cells = (row["input"], row["params"] or "-", row["compute"] or "-", row["scale"] or "", score)
-    return "{:<7}  {:>6}  {:>6} {:<10}  {:<9}".format(*cells) + f"  {row['paper']}, {row['table']}"
+    return "{:<7}  {:>6}  {:>6} {:<10}  {:<11}".format(*cells) + f"  {row['paper']}, {row['table']}"
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -95,12 +95,14 @@ def _explain(architecture: Architecture, part: str) -> tuple[tuple[int, ...], li
 
 
 def _stage_in_words(stage: Stage) -> Iterator[str]:
-    slots = {name: value for name, value in stage if isinstance(value, Options)}
-    yield in_words(slots.pop("transition"), "transition")
-    times = f"{stage.modules} x ["
-    yield f"{times}{stage.blocks} x {in_words(slots.pop('row'))}"
-    yield f"{'':{len(times)}}{in_words(slots.pop('fusion'), 'fusion')}]"
-    yield from (in_words(value, name) for name, value in slots.items() if getattr(value, "kind", "") != "none")
+    times, context = f"{stage.modules} x [", stage.context
+    yield in_words(stage.transition, "transition")
+    modules = [
+        f"{times}{stage.blocks} x {in_words(stage.row)}",
+        f"{'':{len(times)}}{in_words(stage.fusion, 'fusion')}]",
+    ]
+    contexts = [] if context.kind == "none" else [f"{in_words(context, 'context')} on 1/{2 << context.branch}"]
+    yield from contexts + modules if context.place == "start" else modules + contexts
 
 
 def in_words(options: Options, slot: str = "") -> str:

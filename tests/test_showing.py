@@ -59,6 +59,15 @@ def test_a_mixed_network_reads_like_this():
     ]
 
 
+@pytest.mark.parametrize(("place", "line"), [("start", 1), ("end", 3)])
+def test_a_context_stands_where_the_flow_passes_it(place: str, line: int):
+    tree = lite_tree()
+    tree["stages"][1]["context"] = {"kind": "sem", "branch": 2, "place": place}
+    lines = sketch(Architecture.from_tree(tree), COST, 100).splitlines()
+    (stage,) = (index for index, text in enumerate(lines) if text.startswith("stage 3"))
+    assert lines[stage + line].split()[:2] == ["sem", "context"] and lines[stage + line].endswith(" on 1/8")
+
+
 @pytest.mark.parametrize("width", [40, 60, 79, 80, 100, 200])
 def test_a_terminal_of_any_width_tells_the_same_in_lines_that_fit(width: int):
     lines = sketch(mixed(), COST, width).splitlines()
@@ -82,8 +91,8 @@ def test_every_kind_is_told_and_of_its_options_those_that_are_unusual(slot: str,
         if name == "kind" or isinstance(value, Options):
             continue
         assert f"{name} " not in in_words(usual).replace(kind, "", 1)
-        changed = {bool: not value, int: 12345, str: "another", tuple: (12345, 6)}[type(value)]
-        told = {bool: str(changed).lower(), int: "12345", str: "another", tuple: "12345/6"}[type(value)]
+        changed = {bool: not value, int: 12345, float: 0.12345, str: "another", tuple: (12345, 6)}[type(value)]
+        told = "12345/6" if isinstance(value, tuple) else str(changed).lower()
         assert f"{name} {told}" in in_words(usual.model_copy(update={name: changed}))
 
 
