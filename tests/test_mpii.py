@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,9 @@ def test_sizes_come_from_the_header(tmp_path: Path) -> None:
         path = tmp_path / f"{progressive}.jpg"
         cv2.imwrite(str(path), picture, [cv2.IMWRITE_JPEG_PROGRESSIVE, progressive])
         assert read_jpeg_size(path) == (77, 131)
+    tables = b"".join(bytes((0xFF, marker, 0, 6, 1, 2, 3, 4)) for marker in (0xE1, 0xDB, 0xC4, 0xC8, 0xCC))
+    path.write_bytes(b"\xff\xd8" + tables + b"\xff\xc0\x00\x11\x08" + struct.pack(">HH", 30, 40))
+    assert read_jpeg_size(path) == (30, 40), "tables may come before the frame"
 
 
 def spoil_list(folder: Path, **changes: Any) -> None:
