@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin
 
 import pytest
@@ -178,6 +178,12 @@ EVERYWHERE = [
 ]
 
 
+def few(case: Case) -> Case:
+    """With as few branches and blocks as its slot needs to be itself: tracing takes long for every layer."""
+    blocks = {"blocks": 2} if hasattr(case.options, "blocks") else {}
+    return Case(case.slot, case.options.model_copy(update=blocks), branches=3 if case.slot == "cross" else 2)
+
+
 def draw(taken: Any, batch: int) -> Any:
     """Random numbers in the place of shapes."""
     if isinstance(taken, list):
@@ -214,7 +220,7 @@ def test_every_kind_has_its_options_and_its_module() -> None:
 @torch.no_grad()
 def test_shapes_are_those_of_the_slot_at_every_input(case: Case) -> None:
     module = case.build().eval()
-    for size in (SMALLEST, ODD, SMALL, LARGEST):
+    for size in (SMALLEST, ODD, LARGEST):
         given = inputs(case, size, batch=1)
         assert shapes_of(module(*given)) == case.gives(size), size
 
@@ -264,7 +270,7 @@ def test_what_is_given_stays_as_it_was(case: Case) -> None:
 
 @pytest.mark.parametrize("case", CASES)
 def test_half_precision_stays_in_the_features(case: Case) -> None:
-    module, given = enliven(case.build()), inputs(case, batch=4)
+    module, given = enliven(case.build()), inputs(case, SMALLEST, batch=4)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         learn(module, given)
         outputs = flat(module(*given))
@@ -278,7 +284,7 @@ def test_half_precision_stays_in_the_features(case: Case) -> None:
 @torch.no_grad()
 def test_it_compiles_in_one_piece(case: Case) -> None:
     torch.compiler.reset()
-    case = replace(case, branches=3)  # each layer takes its time
+    case = few(case)
     module, given = enliven(case.build()).eval(), inputs(case)
     compiled = torch.compile(module, fullgraph=True, backend="eager")
     torch.testing.assert_close(compiled(*given), module(*given), rtol=0, atol=0)
@@ -291,7 +297,7 @@ def test_it_compiles_in_one_piece(case: Case) -> None:
 def test_it_leaves_for_onnx_with_equal_outputs(case: Case) -> None:
     import onnxruntime
 
-    case = replace(case, branches=3)
+    case = few(case)
     module, given = enliven(case.build()).eval(), inputs(case, batch=1)
     program = torch.onnx.export(module, given, dynamo=True, verbose=False)
     assert program is not None
