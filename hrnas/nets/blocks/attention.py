@@ -1,6 +1,6 @@
 """Attention that several papers take from elsewhere: ECA, CBAM, coordinate attention.
 
-Each is (batch, channels, height, width) -> the same shape, at any size.
+Each module is (batch, channels, height, width) -> the same shape, at any size.
 """
 
 from __future__ import annotations
@@ -53,8 +53,7 @@ class CBAM(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x * torch.sigmoid(self._channels(self.mean(x)) + self._channels(self.maximum(x)))
-        both = torch.cat([x.mean(1, keepdim=True), x.amax(1, keepdim=True)], dim=1)
-        return x * torch.sigmoid(self.spatial(both))
+        return x * torch.sigmoid(self.spatial(mean_and_maximum(x)))
 
     def _channels(self, x: Tensor) -> Tensor:
         return self.expand(self.act(self.reduce(x)))
@@ -81,3 +80,8 @@ class Coordinate(nn.Module):
         rows, columns = functional.hardswish(self.reduce(joined)).split(x.shape[2:], dim=2)
         weights = torch.sigmoid(self.expand_rows(rows))
         return x * weights * torch.sigmoid(self.expand_columns(columns.transpose(2, 3)))
+
+
+def mean_and_maximum(x: Tensor) -> Tensor:
+    """Of all channels, at every position: (batch, channels, height, width) -> (batch, 2, height, width)."""
+    return torch.cat([x.mean(1, keepdim=True), x.amax(1, keepdim=True)], dim=1)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from hrnas.nets.blocks.attention import mean_and_maximum
 from hrnas.nets.fusion import Fusion
 from hrnas.nets.layers import ConvNorm, MatMul, Path
 
@@ -168,8 +169,7 @@ class WeightedPositions(nn.Module):
         self.conv = nn.Conv2d(2, 1, 7, padding=3, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        both = torch.cat([x.mean(dim=1, keepdim=True), x.amax(dim=1, keepdim=True)], dim=1)
-        return x * torch.sigmoid(self.conv(both))
+        return x * torch.sigmoid(self.conv(mean_and_maximum(x)))
 
 
 class WeightedDown(nn.Module):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from hrnas.nets.blocks.attention import mean_and_maximum
 from hrnas.nets.blocks.lite_hrnet import weigh_together
 
 
@@ -45,8 +46,7 @@ class ChannelSpatialWeights(nn.Module):
         return torch.sigmoid(self.over_channels(both)).transpose(1, 2).unsqueeze(3)
 
     def _of_positions(self, x: Tensor) -> Tensor:
-        both = torch.cat([x.mean(1, keepdim=True), x.amax(1, keepdim=True)], dim=1)
-        return torch.sigmoid(self.over_positions(both))
+        return torch.sigmoid(self.over_positions(mean_and_maximum(x)))
 
 
 class ChannelSpatial(nn.Module):
