@@ -15,6 +15,7 @@ from workshop import write_mpii
 from hrnas.cards.trainer import MpiiData
 from hrnas.pose.batches import Batches
 from hrnas.pose.coco import People
+from hrnas.pose.codecs import Gaussian
 from hrnas.pose.crops import frame_boxes, open_pictures
 from hrnas.pose.keypoints import MPII_16
 from hrnas.pose.mpii import evaluate_mpii, head_sizes, read_jpeg_size, read_mpii_folder
@@ -170,7 +171,7 @@ def test_head_sizes_are_those_of_the_official_head_boxes(mpii_root: Path) -> Non
 @pytest.mark.data
 def test_real_persons_lie_in_their_pictures_and_crops(mpii_root: Path) -> None:
     people = read_mpii_folder(mpii_root, "valid").take(np.arange(5))
-    for batch in Batches(people, open_pictures(people), (256, 256), 8).epoch():
+    for batch in Batches(people, open_pictures(people), Gaussian((256, 256), 2.0), 8).epoch():
         assert batch.images.shape == (5, 256, 256, 3) and batch.targets.shape == (5, 16, 64, 64)
         assert (batch.images.reshape(5, -1).std(axis=1) > 20).all()
         np.testing.assert_array_equal(batch.weights, people.keypoints[:, :, 2] > 0, "no keypoint is cut off")

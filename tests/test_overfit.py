@@ -8,6 +8,7 @@ import pytest
 from hrnas.cards.trainer import Recipe
 from hrnas.pose.batches import Batches
 from hrnas.pose.coco import read_coco_folder
+from hrnas.pose.codecs import Gaussian
 from hrnas.pose.crops import cut_regions
 from hrnas.space.published import load_architecture
 from hrnas.training.evaluation import score_people
@@ -40,7 +41,7 @@ def test_a_lite_hrnet_18_learns_32_real_persons_by_heart(coco_root: Path) -> Non
     well_labelled = np.flatnonzero((people.keypoints[:, :, 2] > 0).sum(axis=1) >= 8)[:32]
     people, recipe = people.take(well_labelled), Recipe.model_validate(RECIPE)
     pixels = cut_regions(people, recipe.input)
-    batches = Batches(people, pixels, recipe.input, recipe.batch_size, augmentation=recipe.augmentation)
+    batches = Batches(people, pixels, Gaussian(recipe.input, 2.0), recipe.batch_size, augmentation=recipe.augmentation)
     training = Training(make_net(load_architecture("lite_hrnet_18"), 17, recipe, seed=0), recipe)
     before = score_people(training.best_net, people, pixels, recipe, training.device)
     training.run(batches, EPOCHS)

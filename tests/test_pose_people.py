@@ -17,9 +17,10 @@ from pycocotools.cocoeval import COCOeval
 
 from hrnas.cards.trainer import Augmentation
 from hrnas.pose import metrics
-from hrnas.pose.batches import Batches, to_picture
+from hrnas.pose.batches import Batches
 from hrnas.pose.coco import Bystanders, People, Picture, cut_boxes, join_people, read_coco_folder, read_people
-from hrnas.pose.crops import cut_regions, open_pictures
+from hrnas.pose.codecs import Gaussian
+from hrnas.pose.crops import apply_maps, cut_regions, open_pictures
 from hrnas.pose.drawn import draw_people
 from hrnas.pose.heatmaps import decode
 from hrnas.pose.keypoints import COCO_17, KeypointSet
@@ -294,7 +295,7 @@ def same(one: Any, other: Any) -> bool:
 
 
 def test_an_epoch_can_begin_at_any_step(drawn: People) -> None:
-    batches = Batches(drawn, cut_regions(drawn, SIZE), SIZE, 32, augmentation=CARD, seed=5)
+    batches = Batches(drawn, cut_regions(drawn, SIZE), Gaussian(SIZE, 2.0), 32, augmentation=CARD, seed=5)
     whole = list(batches.epoch(2))
     assert len(whole) == len(batches) == 4
     for step, later in enumerate(batches.epoch(2, first_step=2), start=2):
@@ -304,13 +305,13 @@ def test_an_epoch_can_begin_at_any_step(drawn: People) -> None:
 
 def test_threads_change_nothing_but_the_time(drawn: People) -> None:
     source = cut_regions(drawn, SIZE)
-    alone = Batches(drawn, source, SIZE, 16, augmentation=CARD)
-    helped = Batches(drawn, source, SIZE, 16, augmentation=CARD, threads=2)
+    alone = Batches(drawn, source, Gaussian(SIZE, 2.0), 16, augmentation=CARD)
+    helped = Batches(drawn, source, Gaussian(SIZE, 2.0), 16, augmentation=CARD, threads=2)
     assert all(same(a, b) for a, b in zip(alone.epoch(1), helped.epoch(1), strict=True))
 
 
 def test_evaluation_serves_everybody_once_and_in_order(drawn: People) -> None:
-    batches = Batches(drawn, open_pictures(drawn), SIZE, 64)
+    batches = Batches(drawn, open_pictures(drawn), Gaussian(SIZE, 2.0), 64)
     served = np.concatenate([batch.persons for batch in batches.epoch()])
     np.testing.assert_array_equal(served, np.arange(150))
     assert [len(batch.images) for batch in batches.epoch()] == [64, 64, 22]
@@ -319,17 +320,17 @@ def test_evaluation_serves_everybody_once_and_in_order(drawn: People) -> None:
 
 def test_training_leaves_out_the_incomplete_batch_but_serves_few_persons(drawn: People) -> None:
     few = drawn.take(np.arange(20))
-    batches = Batches(few, open_pictures(few), SIZE, 32, augmentation=CARD)
+    batches = Batches(few, open_pictures(few), Gaussian(SIZE, 2.0), 32, augmentation=CARD)
     assert [len(batch.images) for batch in batches.epoch()] == [20]
     assert len(np.unique(next(iter(batches.epoch())).persons)) == 20
 
 
 def test_targets_decoded_and_moved_back_are_the_keypoints(drawn: People) -> None:
     """Through crop, encode, decode and the way back: within half a heatmap cell of the picture's keypoints."""
-    for batch in Batches(drawn, open_pictures(drawn), SIZE, 50).epoch():
+    for batch in Batches(drawn, open_pictures(drawn), Gaussian(SIZE, 2.0), 50).epoch():
         assert batch.images.shape == (50, 128, 96, 3) and batch.images.dtype == np.uint8
         coordinates, _ = decode(batch.targets)
-        found = to_picture(coordinates, batch.to_picture)
+        found = apply_maps(batch.to_picture, 4 * coordinates)
         truth = drawn.keypoints[batch.persons]
         cell = 4 * np.linalg.norm(batch.to_picture[:, :, 0], axis=1)  # picture pixels
         distance = np.abs(found - truth[:, :, :2]).max(axis=2) / cell[:, None]
@@ -350,7 +351,7 @@ def test_targets_lie_where_the_picture_shows_the_keypoint() -> None:
     picture = Picture(1, height, width, encoded=cv2.imencode(".png", image)[1].tobytes())
     many = replace(people, pictures=(picture,)).take([0] * 24)
     card = Augmentation(rotation=40, rotation_probability=1)
-    for batch in Batches(many, cut_regions(many, SIZE), SIZE, 24, augmentation=card).epoch():
+    for batch in Batches(many, cut_regions(many, SIZE), Gaussian(SIZE, 2.0), 24, augmentation=card).epoch():
         coordinates, _ = decode(batch.targets)
         whole = (batch.targets.max(axis=(2, 3)) == 1) & ((coordinates > 1) & (coordinates < (22, 30))).all(axis=2)
         assert whole.sum() > 150
@@ -551,7 +552,7 @@ def test_real_pictures_decode_to_their_annotated_size(coco_root: Path) -> None:
     people = read_coco_folder(coco_root, "train2017")
     regions = cut_regions(people, SIZE)
     assert len(regions.pixels) == len(people) and regions.nbytes < 200 * 2**20
-    targets = np.concatenate([batch.targets for batch in Batches(people, regions, SIZE, 64).epoch()])
+    targets = np.concatenate([batch.targets for batch in Batches(people, regions, Gaussian(SIZE, 2.0), 64).epoch()])
     assert targets.max() == 1
 
 

@@ -230,7 +230,7 @@ def test_the_squared_error_is_hrnets() -> None:
         w = weights[:, joint, None]
         a, b = heatmaps[:, joint].flatten(1) * w, targets[:, joint].flatten(1) * w
         expected += 0.5 * nn.functional.mse_loss(a, b).item()
-    assert mean_squared_error(heatmaps, targets, weights).item() == pytest.approx(expected / 5)
+    assert mean_squared_error(heatmaps, targets, weights, ()).item() == pytest.approx(expected / 5)
 
 
 def test_the_cross_entropy_is_torchs_with_soft_targets() -> None:
@@ -240,14 +240,14 @@ def test_the_cross_entropy_is_torchs_with_soft_targets() -> None:
     kept = weights.bool()
     wanted = targets.flatten(2)[kept]
     expected = nn.functional.cross_entropy(heatmaps.flatten(2)[kept], wanted / wanted.sum(1, keepdim=True))
-    torch.testing.assert_close(cross_entropy(heatmaps, targets, weights), expected)
-    assert math.isclose(cross_entropy(heatmaps, targets * 0, weights * 0).item(), 0.0)
+    torch.testing.assert_close(cross_entropy(heatmaps, targets, weights, (heatmaps[0, 0].numel(),)), expected)
+    assert math.isclose(cross_entropy(heatmaps, targets * 0, weights * 0, (heatmaps[0, 0].numel(),)).item(), 0.0)
 
 
 def test_confidences_of_the_cross_entropy_are_probabilities() -> None:
     heatmaps = torch.randn(2, 5, 4, 3)
-    torch.testing.assert_close(as_confidence(heatmaps, "cross_entropy").sum((2, 3)), torch.ones(2, 5))
-    assert as_confidence(heatmaps, "mse") is heatmaps
+    torch.testing.assert_close(as_confidence(heatmaps, "cross_entropy", (heatmaps[0, 0].numel(),)).sum((2, 3)), torch.ones(2, 5))
+    assert as_confidence(heatmaps, "mse", ()) is heatmaps
 
 
 def test_a_file_that_is_no_checkpoint_is_named(tmp_path: Path) -> None:

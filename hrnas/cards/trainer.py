@@ -112,13 +112,16 @@ class Augmentation(Options):
 
 
 class Codec(Options):
-    """How keypoints become heatmaps: a Gaussian of `sigma` heatmap pixels at the rounded place (MSRA).
+    """How keypoints become targets: a `gaussian` of `sigma` heatmap pixels at the rounded place (MSRA), at the exact
+    place (`dark`), with lengths counted between pixel centres (`udp`), or two distributions (`simcc`), of `split` bins
+    for each input pixel, where `sigma` counts bins.
 
     `by_input` is a 128th of the input's height: HRNet's 2 at 256x192 and 256x256, and its 3 at 384x288.
     """
 
-    kind: Literal["gaussian"] = "gaussian"
+    kind: Literal["gaussian", "dark", "udp", "simcc"] = "gaussian"
     sigma: Positive | Literal["by_input"] = 2.0
+    split: int = Field(2, ge=1, le=4)
 
     def sigma_at(self, input: tuple[int, int]) -> float:
         """The width of the Gaussian in heatmap pixels at an input of (height, width)."""
@@ -126,7 +129,8 @@ class Codec(Options):
 
 
 class Loss(Options):
-    """`mse`: HRNet's squared error. `cross_entropy`: over the heatmap as a distribution; for short budgets."""
+    """`mse`: HRNet's squared error. `cross_entropy`: over the heatmap as a distribution; for short budgets, and over
+    x and y as two for the codec `simcc`."""
 
     kind: Literal["mse", "cross_entropy"] = "mse"
 
@@ -194,6 +198,8 @@ class Recipe(Options):
         """Ten hex digits that change with whatever changes a score and has no place of its own in an identity."""
         tree = self.model_dump(mode="json", exclude={"name", "about", "epochs", "data", "input", "evaluate_every"})
         tree["codec"]["sigma"] = self.codec.sigma_at(self.input)  # the same targets, however the card says them
+        if self.codec.kind != "simcc":
+            del tree["codec"]["split"]
         return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:10]
 
     def with_changes(self, **changes: Any) -> Recipe:

@@ -1,7 +1,11 @@
-"""Heads: from the last module's features and the stem's output to a heatmap per keypoint, at a quarter of the input."""
+"""Heads: from the last module's features and the stem's output to a heatmap per keypoint, at a quarter of the input.
+
+SimCC's gives two distributions per keypoint instead.
+"""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -36,3 +40,25 @@ class IterativeHead(nn.Module):
         for x, project in zip(finer, projects, strict=True):
             y = project(x + functional.interpolate(y, scale_factor=2.0, mode="bilinear", align_corners=True))
         return self.final(y)
+
+
+class SimCCHead(nn.Module):
+    """SimCC: how likely each x and each y is, in bins of 1 / `split` input pixels. Li et al., ECCV 2022.
+
+    1x1 -> for each axis, 4 `split` bins in each cell; sum of the likelihoods along the other axis (as logarithms)
+    -> (B, keypoints, W * split + H * split), x first
+
+    # Unlike the paper: its two linear layers on flattened maps fix the size of the input, and a network here has none.
+    """
+
+    def __init__(self, width: int, keypoints: int, split: int) -> None:
+        super().__init__()
+        self.keypoints, self.bins = keypoints, 4 * split
+        self.final = nn.Conv2d(width, 2 * keypoints * self.bins, 1)
+
+    def forward(self, features: list[Tensor], stem: Tensor) -> Tensor:
+        y = self.final(features[0])
+        across, down = y.unflatten(1, (2, self.keypoints, self.bins)).unbind(1)  # (B, keypoints, bins, h, w) each
+        return torch.cat(
+            [likelihood.transpose(2, 3).flatten(2) for likelihood in (across.logsumexp(3), down.logsumexp(4))], 2
+        )

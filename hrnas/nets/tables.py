@@ -27,7 +27,7 @@ from hrnas.nets.blocks.lite_csw_hrnet import ChannelSpatial, CrossChannelSpatial
 from hrnas.nets.blocks.lite_hrnet import CrossResolutionWeighting, Shuffle, SqueezeExcite, WeightedShuffleRow
 from hrnas.nets.blocks.sdhrnet import DenseAtrousHead, SpatialEnhancement, SplitConcatResidual
 from hrnas.nets.fusion import Fusion, Transition, chained, dense, separable, upsampled
-from hrnas.nets.heads import ConvHead, IterativeHead
+from hrnas.nets.heads import ConvHead, IterativeHead, SimCCHead
 from hrnas.nets.layers import ConvNorm, Lifted, Slot
 from hrnas.nets.stems import BottleneckStem, ShuffleStem
 from hrnas.space import kinds
@@ -118,6 +118,7 @@ CONTEXTS: Table = {
 HEADS: Table = {
     "conv": lambda o, widths, stem, keypoints: ConvHead(widths, keypoints),
     "iterative": lambda o, widths, stem, keypoints: IterativeHead(widths, keypoints),
+    "simcc": lambda o, widths, stem, keypoints: SimCCHead(widths[0], keypoints, o.split),
     "dasp": lambda o, widths, stem, keypoints: DenseAtrousHead(
         widths[0], stem, keypoints, o.growth, o.dilations, o.width
     ),

@@ -26,19 +26,26 @@ class Transforms(NamedTuple):
     tones: np.ndarray | None  # (batch, 256, 3) uint8: new levels of each colour
 
 
-def plain_transforms(people: People, persons: np.ndarray, size: tuple[int, int]) -> Transforms:
-    """Every person upright, centred and unaltered."""
+def plain_transforms(people: People, persons: np.ndarray, size: tuple[int, int], aligned: bool = False) -> Transforms:
+    """Every person upright, centred and unaltered; `aligned` as in `affine_maps`."""
     centres, widths = frame_boxes(people.boxes[persons], size)
-    return Transforms(affine_maps(centres, widths, size), np.zeros(len(persons), bool), None)
+    return Transforms(affine_maps(centres, widths, size, aligned=aligned), np.zeros(len(persons), bool), None)
 
 
 def draw_transforms(
-    people: People, persons: np.ndarray, size: tuple[int, int], augmentation: Augmentation, seed: int, epoch: int
+    people: People,
+    persons: np.ndarray,
+    size: tuple[int, int],
+    augmentation: Augmentation,
+    seed: int,
+    epoch: int,
+    aligned: bool = False,
 ) -> Transforms:
     """Draw one augmented view of each person.
 
     Args:
         size: (height, width) of the input.
+        aligned: as in `affine_maps`.
     """
     dice = _Dice(seed, epoch, persons)
     centres, widths = frame_boxes(people.boxes[persons], size)
@@ -54,7 +61,7 @@ def draw_transforms(
     degrees = np.where(dice.uniform() < augmentation.rotation_probability, turn, 0.0)
     flipped = dice.uniform() < augmentation.flip
     tones = _draw_tones(dice, augmentation.photometric) if augmentation.photometric else None
-    return Transforms(affine_maps(centres, widths, size, degrees, flipped), flipped, tones)
+    return Transforms(affine_maps(centres, widths, size, degrees, flipped, aligned), flipped, tones)
 
 
 def _half_bodies(

@@ -15,8 +15,8 @@ import numpy as np
 from hrnas.cards.trainer import Augmentation
 from hrnas.pose.augment import Transforms, draw_transforms, plain_transforms
 from hrnas.pose.coco import People
+from hrnas.pose.codecs import Codec
 from hrnas.pose.crops import PixelSource, apply_maps, crop_batch, invert_maps
-from hrnas.pose.heatmaps import STRIDE, encode
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +24,7 @@ class Batch:
     """Samples of one step."""
 
     images: np.ndarray  # (batch, height, width, 3) uint8 RGB
-    targets: np.ndarray  # (batch, points, height / 4, width / 4) float32
+    targets: np.ndarray  # (batch, points, ...) float32, as the codec makes them
     weights: np.ndarray  # (batch, points) float32
     persons: np.ndarray  # (batch,) rows of the people
     to_picture: np.ndarray  # (batch, 2, 3) maps from input to picture coordinates
@@ -38,7 +38,7 @@ class Batches:
 
     Args:
         source: where the pixels come from: `cut_regions(...)` or `open_pictures(...)` of the same people.
-        size: (height, width) of the input.
+        codec: what makes targets of keypoints; it knows the size of the input.
         threads: batches prepared ahead by as many threads; 0 prepares each when it is asked for.
     """
 
@@ -46,19 +46,17 @@ class Batches:
         self,
         people: People,
         source: PixelSource,
-        size: tuple[int, int],
+        codec: Codec,
         batch_size: int,
         *,
-        sigma: float = 2.0,
         augmentation: Augmentation | None = None,
         seed: int = 0,
         threads: int = 0,
     ) -> None:
         self.people = people
-        self.size = size
+        self.codec = codec
         self._source = source
         self._batch_size = min(batch_size, len(people))
-        self._sigma = sigma
         self._augmentation = augmentation
         self._seed = seed
         self._threads = threads
@@ -93,15 +91,16 @@ class Batches:
         persons = order[step * self._batch_size : (step + 1) * self._batch_size]
         transforms = self._transforms(persons, epoch)
         points, labelled = move_keypoints(self.people, persons, transforms)
-        heatmap_size = (self.size[0] // STRIDE, self.size[1] // STRIDE)
-        targets, weights = encode(points, labelled, heatmap_size, self._sigma)
-        images = crop_batch(self._source, persons, transforms.maps, self.size, transforms.tones)
+        targets, weights = self.codec.targets(points, labelled)
+        images = crop_batch(self._source, persons, transforms.maps, self.codec.size, transforms.tones)
         return Batch(images, targets, weights, persons, invert_maps(transforms.maps))
 
     def _transforms(self, persons: np.ndarray, epoch: int) -> Transforms:
         if self._augmentation is None:
-            return plain_transforms(self.people, persons, self.size)
-        return draw_transforms(self.people, persons, self.size, self._augmentation, self._seed, epoch)
+            return plain_transforms(self.people, persons, self.codec.size, self.codec.aligned)
+        return draw_transforms(
+            self.people, persons, self.codec.size, self._augmentation, self._seed, epoch, self.codec.aligned
+        )
 
 
 def move_keypoints(people: People, persons: np.ndarray, transforms: Transforms) -> tuple[np.ndarray, np.ndarray]:
@@ -113,8 +112,3 @@ def move_keypoints(people: People, persons: np.ndarray, transforms: Transforms) 
     mirrored = keypoints[:, people.keypoint_set.flip_order]
     keypoints = np.where(transforms.flipped[:, None, None], mirrored, keypoints)
     return apply_maps(transforms.maps, keypoints[:, :, :2]), keypoints[:, :, 2] > 0
-
-
-def to_picture(coordinates: np.ndarray, maps: np.ndarray) -> np.ndarray:
-    """Decoded heatmap coordinates (batch, points, 2) as picture coordinates, by `Batch.to_picture`."""
-    return apply_maps(maps, coordinates * float(STRIDE))

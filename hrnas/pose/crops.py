@@ -62,18 +62,26 @@ def affine_maps(
     size: tuple[int, int],
     degrees: np.ndarray | float = 0.0,
     flipped: np.ndarray | bool = False,
+    aligned: bool = False,
 ) -> np.ndarray:
     """Maps (n, 2, 3) from picture to input coordinates: HRNet's `get_affine_transform`, in closed form.
 
     The centre goes to (width / 2, height / 2) of the input and `widths` to its width; the picture is turned by
     `degrees`. A flipped sample is mirrored first: as its centre is mirrored too, the picture's width cancels out.
+
+    Args:
+        aligned: count the input's sides between the centres of its first and last pixels, as UDP does.
     """
     radians = np.deg2rad(np.broadcast_to(np.asarray(degrees, np.float64), widths.shape))
-    scale = size[1] / widths
-    cosine, sine = scale * np.cos(radians), scale * np.sin(radians)
+    height, width = (side - 1 if aligned else side for side in size)
+    across = (width / widths)[:, None]
+    down = (height / (widths * size[0] / size[1]))[:, None]
+    cosine, sine = np.cos(radians), np.sin(radians)
     side = np.where(flipped, -1.0, 1.0)
-    linear = np.stack([np.stack([cosine * side, sine], -1), np.stack([-sine * side, cosine], -1)], -2)
-    middle = np.array([size[1] * 0.5, size[0] * 0.5])
+    linear = np.stack(
+        [across * np.stack([cosine * side, sine], -1), down * np.stack([-sine * side, cosine], -1)], axis=-2
+    )
+    middle = np.array([width * 0.5, height * 0.5])
     offsets = middle - np.einsum("nij,nj->ni", linear, centres)
     return np.concatenate([linear, offsets[:, :, None]], axis=2)
 

@@ -177,7 +177,7 @@ class SearchSpace:
         return math.prod(sum(weight for _, weight in group.settings) for group in self._groups)
 
     def sample_evenly(self, rng: np.random.Generator) -> Genome:
-        """A canonical genome, each as likely as any other; `sample` draws kinds with few options as often as the rest."""
+        """A canonical genome, each as likely as any other; `sample` prefers kinds with few options."""
         genome = [0] * len(self.genes)
         for group in self._groups:
             weights = np.array([weight for _, weight in group.settings], float)

@@ -13,10 +13,10 @@ import torch
 from torch import nn
 
 from hrnas.cards.trainer import Recipe
-from hrnas.pose.batches import Batches, to_picture
+from hrnas.pose.batches import Batches
 from hrnas.pose.coco import People
-from hrnas.pose.crops import PixelSource
-from hrnas.pose.heatmaps import decode, flip_back
+from hrnas.pose.codecs import Codec, make_codec
+from hrnas.pose.crops import PixelSource, apply_maps
 from hrnas.pose.keypoints import KeypointSet
 from hrnas.pose.metrics import evaluate
 from hrnas.pose.mpii import evaluate_mpii
@@ -46,10 +46,10 @@ def predict_people(
     was_training = net.training
     net.eval()
     found = np.zeros((len(people), len(people.keypoint_set.names), 3), np.float32)
-    for batch in Batches(people, pixels, recipe.input, EVALUATION_BATCH).epoch():
-        heatmaps = _confidences(net, batch.images, recipe, people.keypoint_set, device)
-        places, scores = decode(heatmaps)
-        found[batch.persons, :, :2] = to_picture(places, batch.to_picture)
+    codec = make_codec(recipe.codec, recipe.input)
+    for batch in Batches(people, pixels, codec, EVALUATION_BATCH).epoch():
+        places, scores = codec.decode(_confidences(net, batch.images, recipe, codec, people.keypoint_set, device))
+        found[batch.persons, :, :2] = apply_maps(batch.to_picture, places)
         found[batch.persons, :, 2] = scores
         if on_batch is not None:
             on_batch(int(batch.persons[-1]) + 1)
@@ -58,20 +58,20 @@ def predict_people(
 
 
 def _confidences(
-    net: nn.Module, images: np.ndarray, recipe: Recipe, keypoint_set: KeypointSet, device: torch.device
+    net: nn.Module, images: np.ndarray, recipe: Recipe, codec: Codec, keypoint_set: KeypointSet, device: torch.device
 ) -> np.ndarray:
-    """(batch, keypoints, height / 4, width / 4), averaged with the mirrored images' where the recipe says so."""
+    """(batch, keypoints, ...), averaged with the mirrored images' where the recipe says so."""
 
     def look(pictures: np.ndarray) -> np.ndarray:
         with torch.autocast(device.type, torch.bfloat16, enabled=recipe.amp == "bf16"):
-            heatmaps = net(to_input(pictures, device))
-        return as_confidence(heatmaps.float(), recipe.loss.kind).cpu().numpy()
+            output = net(to_input(pictures, device))
+        return as_confidence(output.float(), recipe.loss.kind, codec.parts).cpu().numpy()
 
     upright = look(images)
     if not recipe.flip_test:
         return upright
     mirrored = look(np.ascontiguousarray(images[:, :, ::-1]))
-    return 0.5 * (upright + flip_back(mirrored, keypoint_set))
+    return 0.5 * (upright + codec.flip_back(mirrored, keypoint_set))
 
 
 def score_people(

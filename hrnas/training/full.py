@@ -25,6 +25,7 @@ from torch import nn
 
 from hrnas.cards.trainer import Recipe
 from hrnas.pose.batches import Batches
+from hrnas.pose.codecs import make_codec
 from hrnas.reading import UserError, format_size, read_yaml, write_atomically, write_yaml
 from hrnas.space.architecture import Architecture
 from hrnas.training.evaluation import score_people
@@ -69,9 +70,8 @@ def train_architecture(
     batches = Batches(
         sources.train,
         train_pixels,
-        recipe.input,
+        make_codec(recipe.codec, recipe.input),
         recipe.batch_size,
-        sigma=recipe.codec.sigma_at(recipe.input),
         augmentation=recipe.augmentation,
         seed=seed,
         threads=1,

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from hrnas.cards.trainer import Optimiser, Recipe
+from hrnas.pose.codecs import make_codec
 from hrnas.reading import UserError
 from hrnas.training.checkpoint import load_checkpoint, save_checkpoint
 from hrnas.training.losses import LOSSES, is_finite
@@ -46,7 +47,7 @@ class Batch(Protocol):
     @property
     def images(self) -> np.ndarray: ...  # (batch, height, width, 3) uint8 RGB
     @property
-    def targets(self) -> np.ndarray: ...  # (batch, keypoints, height / 4, width / 4) float32
+    def targets(self) -> np.ndarray: ...  # (batch, keypoints, ...) float32
     @property
     def weights(self) -> np.ndarray: ...  # (batch, keypoints) float32
 
@@ -127,6 +128,7 @@ class Training:
         self.step = 0  # steps taken in the epoch under way
         self.loss: float | None = None  # mean of the last finished epoch
         self._losses = 0.0
+        self._parts = make_codec(recipe.codec, recipe.input).parts
 
     @property
     def best_net(self) -> nn.Module:
@@ -186,8 +188,8 @@ class Training:
         targets = torch.from_numpy(batch.targets).to(self.device)
         weights = torch.from_numpy(batch.weights).to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.amp == "bf16"):
-            heatmaps = self.net(images)
-        loss = LOSSES[self.recipe.loss.kind](heatmaps.float(), targets, weights)
+            output = self.net(images)
+        loss = LOSSES[self.recipe.loss.kind](output.float(), targets, weights, self._parts)
         if not is_finite(loss):
             raise Diverged(f"the loss is {loss.item()} in epoch {self.epoch + 1}, step {self.step + 1}")
         self.optimiser.zero_grad(set_to_none=True)

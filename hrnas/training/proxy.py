@@ -15,9 +15,11 @@ from hrnas.cards.trainer import Recipe
 from hrnas.nets.pose_net import PoseNet
 from hrnas.pose.batches import Batches
 from hrnas.pose.coco import People
+from hrnas.pose.codecs import make_codec
 from hrnas.pose.crops import PixelSource, cut_regions, open_pictures
 from hrnas.reading import UserError, format_size
 from hrnas.space.architecture import Architecture
+from hrnas.space.kinds.heads import SimCCHead
 from hrnas.training.evaluation import score_people
 from hrnas.training.loop import OtherTraining, Progress, Training, check_amp
 from hrnas.training.sources import load_sources
@@ -31,11 +33,24 @@ def open_pixels(people: People, recipe: Recipe) -> PixelSource:
 
 
 def make_net(architecture: Architecture, keypoints: int, recipe: Recipe, seed: int) -> PoseNet:
-    """A network with fresh weights, drawn by seed as the recipe says."""
+    """A network with fresh weights, drawn by seed as the recipe says.
+
+    Raises:
+        UserError: its head does not give what the recipe's codec reads.
+    """
+    _check_head(architecture, recipe)
     torch.manual_seed(seed)
     net = PoseNet(architecture, keypoints)
     net.reset_weights(recipe.start)
     return net
+
+
+def _check_head(architecture: Architecture, recipe: Recipe) -> None:
+    head, codec = architecture.head, recipe.codec
+    if (head.kind == "simcc") != (codec.kind == "simcc"):
+        raise UserError(f"codec: {codec.kind} does not read what the head {head.kind} gives; simcc belongs to simcc")
+    if isinstance(head, SimCCHead) and head.split != codec.split:
+        raise UserError(f"codec.split: {codec.split}, but the head has split {head.split}; they must be the same")
 
 
 def training_identity(architecture: Architecture, recipe: Recipe, seed: int, persons: int) -> dict[str, str | int]:
@@ -102,9 +117,8 @@ class ProxyTrainer:
         batches = Batches(
             self._sources.train,
             self._train_pixels,
-            self.recipe.input,
+            make_codec(self.recipe.codec, self.recipe.input),
             self.recipe.batch_size,
-            sigma=self.recipe.codec.sigma_at(self.recipe.input),
             augmentation=self.recipe.augmentation,
             seed=seed,
             threads=1,

@@ -48,4 +48,11 @@ class DASPHead(HeadOptions):
     width: Width = 32
 
 
-Head = Annotated[ConvHead | IterativeHead | DASPHead, Field(discriminator="kind")]
+class SimCCHead(HeadOptions):
+    """SimCC: two distributions for each keypoint, over x and over y, of `split` bins for each input pixel."""
+
+    kind: Literal["simcc"]
+    split: Annotated[int, Field(ge=1, le=4)] = 2
+
+
+Head = Annotated[ConvHead | IterativeHead | DASPHead | SimCCHead, Field(discriminator="kind")]
