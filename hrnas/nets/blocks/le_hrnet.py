@@ -111,6 +111,7 @@ class MultiScaleCoordinate(nn.Module):
         self.width = self.groups * group
         self.thirds = [group // 3, group // 3, group - 2 * (group // 3)]
         self.rows = nn.Conv2d(self.width, self.width, 1, groups=self.groups)
+        # Unlike the paper: equation 6 has one layer for rows and columns (`joint`); its counts need two.
         self.columns = None if joint else nn.Conv2d(self.width, self.width, 1, groups=self.groups)
         self.scales = nn.ModuleList(
             nn.Conv2d(self.groups * third, self.groups * third, kernel, padding=kernel // 2, groups=self.groups * third)
@@ -121,6 +122,7 @@ class MultiScaleCoordinate(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         pictures = x.unflatten(1, (-1, self.width)).flatten(0, 1)  # shared weights: a group is a picture of its own
+        # Unlike the paper: equation 10 has the softmax before the mean; the text says "GAP and Softmax".
         shares = self._grouped(self._coordinates(pictures).mean(dim=(2, 3))).softmax(dim=2)
         maps = self._grouped(self._multi_scale(pictures)).flatten(3)
         weights = torch.sigmoid(self.product(shares.unsqueeze(2), maps))  # (pictures, groups, 1, positions)
