@@ -128,9 +128,10 @@ def test_every_position_hears_of_every_other_as_the_paper_writes(size: tuple[int
     context = at_work(SpatialEnhancement(width, reduction, kernel=5))
     x = torch.randn(2, width, *size)
     a, b, d = (
-        torch.einsum("oi,bip->bop", layer.weight.flatten(1), x.flatten(2)) + layer.bias[:, None]
+        torch.einsum("oi,bip->bop", layer.weight.flatten(1), x.flatten(2))
         for layer in (context.query, context.key, context.value)
     )
+    a, d = a + context.query.bias[:, None], d + context.value.bias[:, None]
     positions = range(size[0] * size[1])
     spatial = x.flatten(2).clone()
     for picture in range(len(x)):
@@ -291,7 +292,7 @@ def test_the_ablation_differs_from_hrnet_by_closed_forms() -> None:
 
     pixels = 16 * 12
     convolutions = 3 * 128 * 128 * pixels + 5 * 128
-    assert sem.params - dasp.params == 3 * (128 * 128 + 128) + 5 + 1
+    assert sem.params - dasp.params == 3 * 128 * 128 + 2 * 128 + 5 + 1
     assert sem.macs - dasp.macs == convolutions + 2 * 128 * pixels**2
     assert (sem.conv_gi - dasp.conv_gi) * 2**30 == convolutions  # their tool sees no matrix products
 

@@ -77,7 +77,7 @@ class SpatialEnhancement(nn.Module):
         self.conv = nn.Conv1d(1, 1, kernel, padding=kernel // 2, bias=False)
         self.gate = nn.Hardsigmoid()
         self.query = nn.Conv2d(width, width // reduction, 1)
-        self.key = nn.Conv2d(width, width // reduction, 1)
+        self.key = nn.Conv2d(width, width // reduction, 1, bias=False)  # the softmax would lose a bias
         self.value = nn.Conv2d(width, width, 1)
         self.softmax = nn.Softmax(dim=-1)
         self.product = MatMul()
