@@ -26,6 +26,7 @@ __all__ = [
     "UserError",
     "format_size",
     "read_count",
+    "read_json",
     "read_number",
     "read_size",
     "read_yaml",
@@ -159,6 +160,20 @@ def read_yaml(path: Path | str) -> dict[str, Any]:
 def write_yaml(path: Path | str, data: object) -> None:
     """Write a card as YAML, atomically; keys keep their order."""
     write_atomically(path, yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=120))
+
+
+def read_json(path: Path | str) -> Any:
+    """Read a JSON document of others from a file.
+
+    Raises:
+        UserError: the file is missing, or is not JSON.
+    """
+    try:
+        return json.loads(Path(path).read_bytes())
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValueError as error:  # broken JSON or not text
+        raise UserError(f"{path}: not JSON: {error}") from None
 
 
 def write_atomically(path: Path | str, content: str | bytes) -> None:

@@ -8,17 +8,18 @@ orientation flag ignored, because the annotations refer to the pixels as they ar
 
 from __future__ import annotations
 
-import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 
 from hrnas.pose.keypoints import KeypointSet
-from hrnas.reading import UserError
+from hrnas.reading import UserError, read_json
 
 
 @dataclass(frozen=True)
@@ -191,12 +192,37 @@ def read_people(
         UserError: naming the file and what was expected of it.
     """
     file, folder = Path(annotation_file), Path(pictures_folder)
+    with explaining(file):
+        images, rows, _, points = read_annotations(file, keypoint_set)
+        return _to_people(images, rows, points, file, folder)
+
+
+class Annotations(NamedTuple):
+    """What an annotation file says of one category: its pictures, its persons' rows, its id and its keypoints."""
+
+    images: list[dict[str, Any]]
+    rows: list[dict[str, Any]]
+    category: int
+    keypoint_set: KeypointSet
+
+
+def read_annotations(file: Path, keypoint_set: KeypointSet | None = None) -> Annotations:
+    """Read a file in COCO's keypoint format; of several categories with keypoints, `person`.
+
+    Raises:
+        UserError, KeyError, TypeError, ValueError: it is another file; `explaining` makes one error of them.
+    """
     data = _read_json(file)
+    category = _find_category(data, file)
+    rows = [row for row in data["annotations"] if row["category_id"] == category["id"]]
+    return Annotations(data["images"], rows, category["id"], keypoint_set or _read_keypoint_set(category, file))
+
+
+@contextmanager
+def explaining(file: Path) -> Iterator[None]:
+    """Whatever is raised while annotations are read becomes a `UserError` that names their file."""
     try:
-        category = _find_category(data, file)
-        points = keypoint_set or _read_keypoint_set(category, file)
-        rows = [row for row in data["annotations"] if row["category_id"] == category["id"]]
-        return _to_people(data["images"], rows, points, file, folder)
+        yield
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         if isinstance(error, UserError):
             raise
@@ -205,13 +231,7 @@ def read_people(
 
 
 def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        with file.open(encoding="utf-8") as stream:
-            data = json.load(stream)
-    except OSError as error:
-        raise UserError(f"{file}: the annotations cannot be read: {error.strerror}") from None
-    except ValueError as error:  # broken JSON or not text
-        raise UserError(f"{file}: not JSON: {error}") from None
+    data = read_json(file)
     missing = [key for key in ("images", "annotations", "categories") if key not in data] if _is_dict(data) else ["{}"]
     if missing:
         raise UserError(f"{file}: not annotations in COCO's format: no {', '.join(missing)} in it")
