@@ -19,12 +19,28 @@ from hrnas.space.architecture import Architecture
 from hrnas.space.published import load_point
 
 GOLDEN = Path(__file__).parent / "golden" / "official_outputs.npz"
-NAMES = ["lite_hrnet_18", "lite_hrnet_30", "naive_lite_hrnet_18", "wider_naive_lite_hrnet_18", "hrnet_w8"]
+NAMES = [
+    "lite_hrnet_18",
+    "lite_hrnet_30",
+    "naive_lite_hrnet_18",
+    "wider_naive_lite_hrnet_18",
+    "hrnet_w8",
+    "dite_hrnet_18",
+    "dite_hrnet_30",
+    "x_hrnet_18",
+    "x_hrnet_30",
+    "px_hrnet_18",
+]
 EVERY = 37  # each 37th value of the output is stored
 
 
 def architecture(name: str) -> Architecture:
-    """A published point, or HRNet-W32 with a quarter of its widths (the formula takes seconds at full width)."""
+    """A published point, HRNet-W32 with a quarter of its widths (the formula takes seconds at full width), or PX-HRNet."""
+    if name == "px_hrnet_18":
+        tree = load_point("published/x_hrnet_18").architecture.tree()
+        for stage in tree["stages"]:
+            stage["row"] |= {slot: {"kind": "susa", "along": "both"} for slot in ("cross", "single")}
+        return Architecture.from_tree(tree)
     if name == "hrnet_w8":
         tree = load_point("published/hrnet_w32").architecture.tree()
         return Architecture.from_tree(tree | {"widths": [8, 16, 32, 64]})
@@ -51,11 +67,14 @@ def formula(name: str, place: int, shape: torch.Size) -> Tensor:
 
 
 def official_order(names: list[str]) -> list[str]:
-    """Sort the names of our state as the official code registers them: HRNet's and the naive net's blocks by branch."""
+    """Sort the names of our state as the official code registers them: HRNet's, the naive net's and X-HRNet's by branch."""
+    lifted = "residual|shuffle"
+    if any("susa" in name for name in names):
+        lifted += r"|weighted_shuffle\.(?:cross\.susa_\w+|depthwise|single\.susa_\w+)"
 
     def key(item: tuple[int, str]) -> tuple[int, ...]:
         index, name = item
-        match = re.match(r"(stages\.\d\.steps\.\d+\.)blocks\.(\d+)\.(?:residual|shuffle)\.(\d+)\.", name)
+        match = re.match(rf"(stages\.\d\.steps\.\d+\.)blocks\.(\d+)\.(?:{lifted})\.(\d+)\.", name)
         if match is None:
             return (index,)
         start = next(i for i, other in enumerate(names) if other.startswith(match[1]))

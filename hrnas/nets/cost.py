@@ -28,6 +28,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hrnas.nets.blocks.dite_hrnet import KernelMixture, PictureConv
+from hrnas.nets.blocks.x_hrnet import PositionWeights
 from hrnas.nets.fusion import Fusion
 from hrnas.nets.layers import MatMul, Scale, Slot
 from hrnas.nets.tables import build_context, build_fusion, build_head, build_row, build_stem, build_transition
@@ -162,7 +164,9 @@ def _count(
     for layer in piece.modules():
         if isinstance(layer, nn.BatchNorm2d):  # keeps every shape, and takes half of the time on the meta device
             layer.forward = _pass  # type: ignore[method-assign, assignment]
-    dead = piece.module.dead_parameters(reads) if isinstance(piece.module, Fusion) else set()
+    dead = {name for name, parameter in piece.module.named_parameters() if not parameter.requires_grad}
+    if isinstance(piece.module, Fusion):
+        dead |= piece.module.dead_parameters(reads)
     return _count_module(piece.module, dead, *(_empty(shape) for shape in inputs))
 
 
@@ -184,7 +188,9 @@ def _count_module(module: nn.Module, dead: set[str], *inputs: Any) -> _Tally:
     """Run a module once and count its layers by what goes in and out of them; `dead`: parameters nobody hears of."""
     executed = released = conv = all_ops = 0
     torchstat: dict[nn.Module, int] = {}
-    unheard = {module.get_submodule(name.rpartition(".")[0]) for name in dead}
+    sizes = {name: parameter.numel() for name, parameter in module.named_parameters()}
+    heard = {_owner(name) for name in sizes if name not in dead}
+    unheard = {module.get_submodule(_owner(name)) for name in dead if _owner(name) not in heard}
 
     def see(layer: nn.Module, given: tuple[Tensor, ...], out: Tensor) -> None:
         nonlocal executed, released, conv, all_ops
@@ -192,7 +198,7 @@ def _count_module(module: nn.Module, dead: set[str], *inputs: Any) -> _Tally:
         macs = _macs(layer, given[0], out)
         executed += 0 if layer in unheard else macs
         released += calls * macs
-        conv += 0 if isinstance(layer, MatMul) else macs
+        conv += 0 if isinstance(layer, (MatMul, KernelMixture)) else macs
         all_ops += calls * _operations(layer, given[0], out)
         torchstat[layer] = _torchstat(layer, given[0], out)
 
@@ -201,9 +207,13 @@ def _count_module(module: nn.Module, dead: set[str], *inputs: Any) -> _Tally:
         module.eval()(*inputs)
     for hook in hooks:
         hook.remove()
-    sizes = {name: parameter.numel() for name, parameter in module.named_parameters()}
     silent = sum(sizes[name] for name in dead)
     return _Tally(sum(sizes.values()), silent, executed, released, conv, sum(torchstat.values()), all_ops)
+
+
+def _owner(parameter: str) -> str:
+    """The name of the layer that has a parameter of this name."""
+    return parameter.rpartition(".")[0]
 
 
 def _macs(layer: nn.Module, given: Tensor, out: Tensor) -> int:
@@ -213,7 +223,9 @@ def _macs(layer: nn.Module, given: Tensor, out: Tensor) -> int:
             return out.numel() * layer.weight[0].numel()
         case nn.Linear():
             return out.numel() * layer.in_features
-        case MatMul():
+        case PictureConv():
+            return out.numel() * layer.taps
+        case MatMul() | KernelMixture():
             return out.numel() * given.shape[-1]
     return 0
 
@@ -223,13 +235,15 @@ def _operations(layer: nn.Module, given: Tensor, out: Tensor) -> int:
     match layer:
         case nn.Conv2d() | nn.Conv1d() | nn.Linear():
             return _macs(layer, given, out) + (0 if layer.bias is None else out.numel())
-        case nn.BatchNorm2d():
+        case PictureConv():
+            return _macs(layer, given, out)
+        case nn.BatchNorm2d() | nn.LayerNorm():
             return 2 * given.numel()
         case nn.ReLU() | nn.Upsample():
             return out.numel()
         case nn.AdaptiveAvgPool2d() | nn.AdaptiveMaxPool2d():
             return given.numel()
-        case MatMul() | Scale() | nn.Sigmoid() | nn.Hardsigmoid() | nn.Softmax():
+        case MatMul() | Scale() | KernelMixture() | PositionWeights() | nn.Sigmoid() | nn.Hardsigmoid() | nn.Softmax():
             return 0
     raise AssertionError(f"no rule counts a {type(layer).__name__}: add it here")
 
@@ -237,7 +251,7 @@ def _operations(layer: nn.Module, given: Tensor, out: Tensor) -> int:
 def _torchstat(layer: nn.Module, given: Tensor, out: Tensor) -> int:
     """The rule of torchstat as Lite-HRNet ships it, with its oddities."""
     match layer:
-        case nn.Conv1d():
+        case nn.Conv1d() | nn.LayerNorm():
             return 0
         case nn.Upsample():
             return out[:, 0].numel()  # it forgets the channels

@@ -73,12 +73,23 @@ class Fusion(nn.Module):
         double_add: branch 0 counts twice, and once it is fused the coarser branches hear its sum (before the ReLU)
             instead of it. So does the code of Lite-HRNet, by adding in place, and its weights need it. It computes each
             path from branch 0 twice, this class once.
+        hear_output: with `double_add`, the coarser branches hear that sum after the ReLU, as in Dite-HRNet, whose ReLU
+            works in place too.
     """
 
-    def __init__(self, widths: tuple[int, ...], outputs: int, up: Up, down: Down, double_add: bool = False) -> None:
+    def __init__(
+        self,
+        widths: tuple[int, ...],
+        outputs: int,
+        up: Up,
+        down: Down,
+        double_add: bool = False,
+        hear_output: bool = False,
+    ) -> None:
         super().__init__()
         self.outputs = outputs
         self.double_add = double_add
+        self.hear_output = hear_output
         self.paths = nn.ModuleDict()
         for target in range(outputs):
             for source in range(len(widths)):
@@ -100,9 +111,9 @@ class Fusion(nn.Module):
                 total = 2 * total
             for source in range(1, len(features)):
                 total = total + self._bring(features, source, target)
-            if self.double_add and target == 0:
-                features = [total, *features[1:]]
             fused.append(self.act(total))
+            if self.double_add and target == 0:
+                features = [fused[0] if self.hear_output else total, *features[1:]]
         return fused
 
     def _bring(self, features: list[Tensor], source: int, target: int) -> Tensor:

@@ -103,9 +103,9 @@ class Scale(nn.Module):
         return self.weight * x
 
 
-def interleave(first: Tensor, second: Tensor) -> Tensor:
-    """Concatenate two equally wide features and shuffle their channels: first 0, second 0, first 1, second 1, ..."""
-    return torch.stack([first, second], dim=2).flatten(1, 2)
+def interleave(*parts: Tensor) -> Tensor:
+    """Concatenate equally wide features and shuffle their channels: first 0, second 0, ..., first 1, second 1, ..."""
+    return torch.stack(parts, dim=2).flatten(1, 2)
 
 
 def released_twice(module: Module) -> Module:

@@ -89,6 +89,7 @@ class PoseNet(nn.Module):
         self.head = build_head(architecture.head, architecture.widths, architecture.stem.out, keypoints)
         if architecture.head.reads == "first":
             self._last_fusion()[1].drop_outputs()
+        self._dead = frozenset(name for name, parameter in self.named_parameters() if not parameter.requires_grad)
         self.reset_weights()
 
     def forward(self, image: Tensor) -> Tensor:
@@ -125,9 +126,8 @@ class PoseNet(nn.Module):
                 restart()  # a layer with a start of its own
 
     def dead_parameters(self) -> set[str]:
-        """The names of the parameters that reach no output: they are counted, and never learn."""
-        place, fusion = self._last_fusion()
-        return {f"{place}.{name}" for name in fusion.dead_parameters(self.architecture.head.reads)}
+        """The names of the parameters that change no output: they are counted, and never learn."""
+        return set(self._dead)
 
     def _last_fusion(self) -> tuple[str, Fusion]:
         """The name and the module of the network's last fusion."""

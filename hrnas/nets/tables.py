@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 
 from hrnas.nets.blocks.attention import CBAM, Coordinate, EfficientChannel
+from hrnas.nets.blocks.dite_hrnet import DenseContext, DynamicSplitConv, DynamicStem, GlobalContext
 from hrnas.nets.blocks.greit_hrnet import GlobalSpatialWeighting, GroupedChannelWeighting, LargeKernelStem
 from hrnas.nets.blocks.hr_litenet import LBasic, LBlock, separable_relu, stepwise
 from hrnas.nets.blocks.hrnet import Bottleneck, Residual
@@ -26,6 +27,7 @@ from hrnas.nets.blocks.le_hrnet import (
 from hrnas.nets.blocks.lite_csw_hrnet import ChannelSpatial, CrossChannelSpatial
 from hrnas.nets.blocks.lite_hrnet import CrossResolutionWeighting, Shuffle, SqueezeExcite, WeightedShuffleRow
 from hrnas.nets.blocks.sdhrnet import DenseAtrousHead, SpatialEnhancement, SplitConcatResidual
+from hrnas.nets.blocks.x_hrnet import unidimensional
 from hrnas.nets.fusion import Fusion, Transition, chained, dense, separable, upsampled
 from hrnas.nets.heads import ConvHead, IterativeHead, SimCCHead
 from hrnas.nets.layers import ConvNorm, Lifted, Slot
@@ -46,13 +48,14 @@ STEMS: Table = {
         o.width, _stage1(o, lambda i, out: LBlock(i, out, o.split, build_attention(o.attention, out)))
     ),
     "shuffle": lambda o: ShuffleStem(o.width, o.out, o.expand),
+    "dgc": lambda o: DynamicStem(o.out, o.kernels, o.reduction),
     "lks": lambda o: LargeKernelStem(o.width, o.out, o.expand, o.kernel, o.dilated, o.dilation, o.place),
 }
 
 # (options, widths before, widths after) -> features to features of one branch more
 TRANSITIONS: Table = {
     "conv": lambda o, before, after: Transition(before, after, dense),
-    "lite": lambda o, before, after: Transition(before, after, separable),
+    "lite": lambda o, before, after: Transition(before, after, partial(separable, act=o.relu)),
     "separable": lambda o, before, after: Transition(before, after, separable_relu),
     "ghost": lambda o, before, after: Transition(before, after, ghosted(_ghost(o))),
 }
@@ -65,6 +68,8 @@ ATTENTIONS: Table = {
     "cbam": lambda o, width: CBAM(width, o.reduction, o.kernel),
     "coordinate": lambda o, width: Coordinate(width, o.middle(width)),
     "mcam": lambda o, width: MultiScaleCoordinate(width, o.groups, o.shared, o.joint),
+    "gcm": lambda o, width: GlobalContext(width, o.reduction_of(width)),
+    "susa": lambda o, width: unidimensional(width, o.along, o.positions),
     "csw": lambda o, width: ChannelSpatial(o.channel_kernel(width), o.kernel, o.order == "series"),
     "gsw": lambda o, width: GlobalSpatialWeighting(width, o.width, o.reduction, o.normalise),
 }
@@ -73,6 +78,8 @@ ATTENTIONS: Table = {
 CROSSES: Table = {
     "none": lambda o, widths: None,
     "ccw": lambda o, widths: CrossResolutionWeighting(widths, o.reduction),
+    "dcm": lambda o, widths: DenseContext(widths, o.reduction),
+    "susa": lambda o, widths: Lifted(unidimensional(w, o.along, o.positions) for w in widths),
     "csw": lambda o, widths: CrossChannelSpatial(widths, o.channel_kernel(sum(widths)), o.kernel, o.order == "series"),
     "gcw": lambda o, widths: GroupedChannelWeighting(o.grouped(widths), o.reduction, o.stack),
 }
@@ -83,7 +90,14 @@ ROWS: Table = {
     "bottleneck": lambda o, widths: Lifted(Bottleneck(w, w, o.kernel) for w in widths),
     "shuffle": lambda o, widths: Lifted(Shuffle(w, o.kernel) for w in widths),
     "weighted_shuffle": lambda o, widths: WeightedShuffleRow(
-        widths, o.kernel, build_cross(o.cross, o.seen(widths)), lift_attention(o.single, o.seen(widths))
+        build_cross(o.cross, o.seen(widths)),
+        Lifted(ConvNorm(w, w, o.kernel, groups=w) for w in o.seen(widths)),
+        lift_attention(o.single, o.seen(widths)),
+    ),
+    "dmc": lambda o, widths: WeightedShuffleRow(
+        build_cross(o.cross, o.seen(widths)),
+        Lifted(DynamicSplitConv(*each) for each in zip(o.seen(widths), o.groups, o.kernels, strict=False)),
+        lift_attention(o.single, o.seen(widths)),
     ),
     "scr": lambda o, widths: Lifted(
         SplitConcatResidual(w, o.kernel, build_attention(o.first, w), build_attention(o.second, w)) for w in widths
@@ -95,7 +109,9 @@ ROWS: Table = {
 # (options, widths, number of outputs) -> features to the first features, of the same shapes
 FUSIONS: Table = {
     "full": lambda o, widths, outputs: Fusion(widths, outputs, upsampled(ConvNorm), chained(dense)),
-    "lite": lambda o, widths, outputs: Fusion(widths, outputs, upsampled(ConvNorm), chained(separable), o.double_add),
+    "lite": lambda o, widths, outputs: Fusion(
+        widths, outputs, upsampled(ConvNorm), chained(separable), o.double_add, o.hears == "output"
+    ),
     "separable": lambda o, widths, outputs: Fusion(
         widths,
         outputs,

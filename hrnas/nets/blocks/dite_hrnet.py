@@ -1,7 +1,7 @@
-"""Dite-HRNet's parts: convolutions that choose their kernel by the picture, and weights from the context.
+"""Dite-HRNet's parts: convolutions whose kernels depend on the picture, and weights from the context.
 
 Li et al., Dite-HRNet: Dynamic Lightweight High-Resolution Network for Human Pose Estimation, IJCAI 2022, arXiv
-2204.10762. Where paper and released code differ, this is the code, so that it reads the same weights.
+2204.10762. Where the paper leaves something open, this is the released code, whose weights these parts can read.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hrnas.nets.layers import ConvNorm, interleave
+from hrnas.nets.layers import ConvNorm, MatMul, interleave
 
 
 class KernelAttention(nn.Module):
-    """A share between 0 and 1 for each of several kernels: pool -> 1x1 to a quarter, norm, ReLU -> 1x1, sigmoid.
+    """A share of each kernel for each picture: pool -> 1x1 to a quarter, norm, ReLU -> 1x1, sigmoid.
 
-    (B, C, H, W) -> (B, kernels); the shares of a picture need not sum to 1.
+    (B, C, H, W) -> (B, kernels), each between 0 and 1; they need not sum to 1.
     """
 
     def __init__(self, width: int, kernels: int) -> None:
@@ -30,19 +30,15 @@ class KernelAttention(nn.Module):
         return torch.sigmoid(self.expand(self.reduce(self.pool(x)))).flatten(1)
 
 
-class KernelAggregation(nn.Module):
-    """A convolution whose kernel is, for each picture, the sum of all kernels times their shares.
+class KernelMixture(nn.Module):
+    """One kernel for each picture, the sum of all kernels times its shares.
 
-    (B, inputs, H, W) and (B, kernels) -> (B, outputs, H / stride, W / stride), in one convolution for all pictures.
+    (B, kernels) -> (B * outputs, inputs, kernel, kernel); `inputs` are those of one group.
     """
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, groups: int, kernels: int) -> None:
+    def __init__(self, kernels: int, inputs: int, outputs: int, kernel: int) -> None:
         super().__init__()
-        self.outputs = outputs
-        self.stride = stride
-        self.padding = kernel // 2
-        self.groups = groups
-        self.weight = nn.Parameter(torch.empty(kernels, outputs, inputs // groups, kernel, kernel))
+        self.weight = nn.Parameter(torch.empty(kernels, outputs, inputs, kernel, kernel))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -50,59 +46,71 @@ class KernelAggregation(nn.Module):
         for kernel in self.weight:
             nn.init.kaiming_uniform_(kernel)
 
-    def forward(self, x: Tensor, shares: Tensor) -> Tensor:
+    def forward(self, shares: Tensor) -> Tensor:
+        return (shares @ self.weight.flatten(1)).reshape(-1, *self.weight.shape[2:])
+
+
+class PictureConv(nn.Module):
+    """A convolution that keeps the size (or halves it), with a kernel of its own for each picture.
+
+    (B, inputs, H, W) and (B * outputs, inputs / groups, kernel, kernel) -> (B, outputs, H / stride, W / stride)
+    """
+
+    def __init__(self, inputs: int, kernel: int, stride: int, groups: int) -> None:
+        super().__init__()
+        self.taps = inputs // groups * kernel**2  # multiplications for each output
+        self.padding = kernel // 2
+        self.stride = stride
+        self.groups = groups
+
+    def forward(self, x: Tensor, kernels: Tensor) -> Tensor:
         batch = x.shape[0]
-        kernels = (shares @ self.weight.flatten(1)).reshape(batch * self.outputs, *self.weight.shape[2:])
-        together = x.reshape(1, -1, *x.shape[2:])  # the pictures are groups of one picture's channels
-        y = functional.conv2d(together, kernels, None, self.stride, self.padding, groups=batch * self.groups)
-        return y.reshape(batch, self.outputs, *y.shape[2:])
+        joined = x.flatten(0, 1).unsqueeze(0)  # one picture, in which each picture is a group of channels
+        y = functional.conv2d(joined, kernels, None, self.stride, self.padding, groups=batch * self.groups)
+        return y.squeeze(0).unflatten(0, (batch, -1))
 
 
 class DynamicConvNorm(nn.Module):
-    """Dynamic kernel aggregation: share out the kernels, convolve with their sum, norm, and ReLU where wanted."""
+    """Dynamic kernel aggregation: attend to kernels -> convolve with the sum of them, norm, and ReLU where wanted."""
 
     def __init__(
-        self,
-        inputs: int,
-        outputs: int,
-        kernel: int = 1,
-        stride: int = 1,
-        groups: int = 1,
-        kernels: int = 4,
-        act: bool = False,
+        self, inputs: int, outputs: int, kernel: int, stride: int, groups: int, kernels: int, act: bool
     ) -> None:
         super().__init__()
         self.attention = KernelAttention(inputs, kernels)
-        self.conv = KernelAggregation(inputs, outputs, kernel, stride, groups, kernels)
+        self.mixture = KernelMixture(kernels, inputs // groups, outputs, kernel)
+        self.conv = PictureConv(inputs, kernel, stride, groups)
         self.norm = nn.BatchNorm2d(outputs)
         self.act = nn.ReLU(inplace=True) if act else None
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.norm(self.conv(x, self.attention(x)))
+        x = self.norm(self.conv(x, self.mixture(self.attention(x))))
         return x if self.act is None else self.act(x)
 
 
 class DynamicSplitConv(nn.Module):
-    """Split the channels into groups, convolve the first 3x3 depthwise, the next 5x5, ..., norm; then shuffle them.
+    """Split the channels into groups; depthwise 3x3 for the first, 5x5 for the second, and so on, norm; then shuffle.
 
-    With several kernels each group's convolution aggregates its own.
+    With several kernels, each group's convolution is dynamic.
     """
 
     def __init__(self, width: int, groups: int, kernels: int) -> None:
         super().__init__()
         self.groups = groups
-        part = width // groups
-        self.convs = nn.ModuleList(_depthwise(part, 2 * index + 3, kernels) for index in range(groups))
+        each = width // groups
+        self.convs = nn.ModuleDict(
+            {f"{group}_of_{groups}": _depthwise(each, 2 * group + 3, kernels) for group in range(groups)}
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         parts = x.chunk(self.groups, dim=1)
-        return interleave(*(conv(part) for conv, part in zip(self.convs, parts, strict=True)))
+        return interleave(*(conv(part) for conv, part in zip(self.convs.values(), parts, strict=True)))
 
 
 class DenseContext(nn.Module):
-    """Weight each channel at each position of the coarsest map, from what every resolution holds there and attends to.
+    """Weight each channel at each position of the coarsest map, from the context of all resolutions (DCM).
 
-    all but the coarsest: 1x1 to one map, softmax over all positions -> sum the features by it, cell by cell;
+    each finer resolution: 1x1 to one channel, softmax over all positions -> its sum weighted so, to the coarsest size;
     concatenate with the coarsest -> 1x1, norm, ReLU -> 1x1, sigmoid -> split, upsample, multiply
     """
 
@@ -110,80 +118,75 @@ class DenseContext(nn.Module):
         super().__init__()
         self.widths = list(widths)
         total = sum(widths)
-        # as released: one mask for each resolution, though the coarsest needs none; a mask's bias is lost in the softmax
-        self.masks = nn.ModuleList(nn.Conv2d(width, 1, 1) for width in widths)
+        self.masks = nn.ModuleList(_mask(width) for width in widths)
+        self.masks[-1].requires_grad_(False)  # as released: the coarsest has a mask too, which nobody asks
+        self.product = MatMul()
         self.reduce = ConvNorm(total, total // reduction, act=True)
         self.expand = nn.Conv2d(total // reduction, total, 1)
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
         *finer, coarsest = features
-        pooled = [_gather(x, mask(x), coarsest) for x, mask in zip(finer, self.masks, strict=False)]
-        context = torch.cat([*pooled, coarsest], dim=1)
-        weights = torch.sigmoid(self.expand(self.reduce(context))).split(self.widths, dim=1)
-        factors = [2.0**step for step in reversed(range(len(features)))]
+        factors = [2**step for step in reversed(range(len(features)))]
+        pooled = [self._pool(x, mask(x), f, coarsest) for x, mask, f in zip(finer, self.masks, factors, strict=False)]
+        weights = torch.sigmoid(self.expand(self.reduce(torch.cat([*pooled, coarsest], dim=1))))
         return [
-            x * functional.interpolate(w, scale_factor=f, mode="nearest")
-            for x, w, f in zip(features, weights, factors, strict=True)
+            x * functional.interpolate(w, scale_factor=float(f), mode="nearest")
+            for x, w, f in zip(features, weights.split(self.widths, dim=1), factors, strict=True)
         ]
 
-    def dead_parameters(self) -> set[str]:
-        """The coarsest resolution's mask, which nobody asks."""
-        last = len(self.widths) - 1
-        return {f"masks.{last}.weight", f"masks.{last}.bias"}
-
-
-def _gather(x: Tensor, mask: Tensor, coarsest: Tensor) -> Tensor:
-    """Sum a feature (B, C, H, W) by a mask (B, 1, H, W) to the coarsest map's size (B, C, h, w)."""
-    batch, width = x.shape[:2]
-    shares = mask.flatten(2).softmax(dim=2)
-    # Unlike the paper: the code cuts memory into h x w runs, not the map into cells. Run k of the mask is a strip of a
-    # row; run k of the features is mostly a few whole channels. Weights trained so need it so.
-    cells = coarsest.shape[2] * coarsest.shape[3]
-    sums = x.reshape(batch, cells, width, -1) @ shares.reshape(batch, cells, -1, 1)
-    return sums.transpose(1, 2).reshape(batch, width, *coarsest.shape[2:])
+    def _pool(self, x: Tensor, mask: Tensor, factor: int, coarsest: Tensor) -> Tensor:
+        """Sum (B, C, H, W) by a mask (B, 1, H, W) to (B, C, h, w), the coarsest size."""
+        batch, width = x.shape[:2]
+        # Unlike the paper: not the map but the memory is cut into h * w equal runs, as released, so that a run of the
+        # features is a piece of a few channels, and one of the mask a piece of a row.
+        run = factor**2
+        shares = mask.flatten(1).softmax(dim=1).reshape(batch, -1, run, 1)
+        sums = self.product(x.reshape(batch, -1, width, run), shares)
+        return sums.transpose(1, 2).reshape(batch, width, *coarsest.shape[2:])
 
 
 class GlobalContext(nn.Module):
-    """Weight every channel of one resolution, from its sum over all positions by a learnt attention.
+    """Weight every channel of one resolution, from its context (GCM).
 
-    1x1 to one map, softmax -> sum of the features by it -> 1x1, norm, ReLU -> 1x1, sigmoid -> multiply, norm
+    1x1 to one channel, softmax over all positions -> the sum weighted so -> 1x1, norm, ReLU -> 1x1, sigmoid -> multiply
+    -> norm
     """
 
     def __init__(self, width: int, reduction: int) -> None:
         super().__init__()
-        self.mask = nn.Conv2d(width, 1, 1)
+        self.mask = _mask(width)
+        self.product = MatMul()
         self.reduce = ConvNorm(width, width // reduction, act=True)
         self.expand = nn.Conv2d(width // reduction, width, 1)
         self.norm = nn.BatchNorm2d(width)
 
     def forward(self, x: Tensor) -> Tensor:
-        shares = self.mask(x).flatten(2).softmax(dim=2)
-        context = x.flatten(2) @ shares.transpose(1, 2)
-        weights = torch.sigmoid(self.expand(self.reduce(context.unsqueeze(3))))
-        return self.norm(x * weights)
+        shares = self.mask(x).flatten(1).softmax(dim=1).unsqueeze(2)
+        context = self.product(x.flatten(2), shares).unsqueeze(3)
+        return self.norm(x * torch.sigmoid(self.expand(self.reduce(context))))
 
 
 class DynamicStem(nn.Module):
-    """Dite-HRNet: a 3x3 convolution of stride 2, then the dynamic global context block. (B, 3, H, W) -> (B, width, H/4, W/4).
+    """A 3x3 convolution of stride 2, then the dynamic global context block. (B, 3, H, W) -> (B, out, H/4, W/4).
 
-    first half: depthwise of stride 2, global context, 1x1; second half: depthwise, global context, 1x1 to a quarter,
-    1x1 back, depthwise of stride 2; all of them dynamic; then shuffle
+    The block's first half goes depthwise of stride 2, global context, 1x1; its second half depthwise, global context,
+    1x1 to a quarter, 1x1 back, depthwise of stride 2. All of its convolutions are dynamic. Then shuffle.
     """
 
-    def __init__(self, width: int, kernels: int, reduction: int) -> None:
+    def __init__(self, out: int, kernels: int, reduction: int) -> None:
         super().__init__()
-        half = width // 2
-        self.conv = ConvNorm(3, width, 3, stride=2, act=True)
+        half = out // 2
+        self.conv = ConvNorm(3, out, 3, stride=2, act=True)
         self.first = nn.Sequential(
             _depthwise(half, 3, kernels, stride=2),
             GlobalContext(half, reduction),
-            _dynamic(half, half, kernels=kernels, act=True),
+            _dynamic(half, half, kernels, act=True),
         )
         self.second = nn.Sequential(
             _depthwise(half, 3, kernels),
             GlobalContext(half, reduction),
-            _dynamic(half, half // 4, kernels=kernels, act=True),
-            _dynamic(half // 4, half, kernels=kernels),
+            _dynamic(half, half // 4, kernels, act=True),
+            _dynamic(half // 4, half, kernels),
             _depthwise(half, 3, kernels, stride=2, act=True),
         )
 
@@ -192,14 +195,21 @@ class DynamicStem(nn.Module):
         return interleave(self.first(first), self.second(second))
 
 
+def _mask(width: int) -> nn.Conv2d:
+    mask = nn.Conv2d(width, 1, 1)
+    assert mask.bias is not None
+    mask.bias.requires_grad_(False)  # as released it has one, which the softmax takes away again
+    return mask
+
+
 def _depthwise(width: int, kernel: int, kernels: int, stride: int = 1, act: bool = False) -> nn.Module:
-    return _dynamic(width, width, kernel, stride, width, kernels, act)
+    return _dynamic(width, width, kernels, kernel, stride, groups=width, act=act)
 
 
 def _dynamic(
-    inputs: int, outputs: int, kernel: int = 1, stride: int = 1, groups: int = 1, kernels: int = 1, act: bool = False
+    inputs: int, outputs: int, kernels: int, kernel: int = 1, stride: int = 1, groups: int = 1, act: bool = False
 ) -> nn.Module:
-    """A convolution and norm with as many kernels to choose from; one kernel leaves nothing to choose."""
+    """A convolution that attends to its kernels where there is a choice."""
     if kernels == 1:
         return ConvNorm(inputs, outputs, kernel, stride, groups, act)
     return DynamicConvNorm(inputs, outputs, kernel, stride, groups, kernels, act)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hrnas.nets.layers import ConvNorm, Lifted, interleave
+from hrnas.nets.layers import ConvNorm, interleave
 
 
 class Shuffle(nn.Module):
@@ -66,13 +66,13 @@ class WeightedShuffleRow(nn.Module):
     half the channels pass; the rest: weight across resolutions -> depthwise, norm -> weight within each; then shuffle
 
     Args:
-        cross, single: rows on half the widths, or None where nothing is weighted.
+        cross, depthwise, single: rows on half the widths; no weighting where None.
     """
 
-    def __init__(self, widths: tuple[int, ...], kernel: int, cross: nn.Module | None, single: nn.Module | None) -> None:
+    def __init__(self, cross: nn.Module | None, depthwise: nn.Module, single: nn.Module | None) -> None:
         super().__init__()
         self.cross = cross
-        self.depthwise = Lifted(ConvNorm(width // 2, width // 2, kernel, groups=width // 2) for width in widths)
+        self.depthwise = depthwise
         self.single = single
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:

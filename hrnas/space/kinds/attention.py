@@ -122,6 +122,66 @@ class GlobalSpatial(Reducing):
     normalise: bool = False
 
 
+class GlobalContext(PartOptions):
+    """Dite-HRNet's GCM: one weight per channel, from its sum over all positions by an attention to them.
+
+    `reduction` is that of up to 64 channels, `wide_reduction` that of more: as released, on the two finest branches and
+    on the others.
+    """
+
+    kind: Literal["gcm"]
+    reduction: Reduction = 4
+    wide_reduction: Reduction = 8
+
+    def reduction_of(self, width: int) -> int:
+        """The reduction at this number of channels."""
+        return self.wide_reduction if width > 64 else self.reduction
+
+    def problems(self, widths: tuple[int, ...]) -> list[str]:
+        least = min(widths)
+        if self.reduction_of(least) <= least:
+            return []
+        return [f"reduction: {self.reduction} leaves no channel of {least}: take {least} or less"]
+
+    def mended(self, widths: tuple[int, ...]) -> Self:
+        return self.model_copy(update={"reduction": min(self.reduction, *widths)})
+
+    def canonical(self, widths: tuple[int, ...]) -> Self:
+        narrow, wide = [w for w in widths if w <= 64], [w for w in widths if w > 64]
+        return self.model_copy(
+            update={
+                "reduction": _plainest(self.reduction, narrow, default=4),
+                "wide_reduction": _plainest(self.wide_reduction, wide, default=8),
+            }
+        )
+
+
+class Unidimensional(PartOptions):
+    """X-HRNet's SUSA: a weight per channel and row, from attention to the columns, or the other way round.
+
+    `along`: `height` weighs the rows, `width` the columns, `both` half of the channels in each way (PX-HRNet).
+    `positions`: the longest (height, width) of a map, each row (column) of which has a learnt weight: as released, of
+    the finest map of a 384x288 picture.
+    """
+
+    kind: Literal["susa"]
+    along: Literal["height", "width", "both"] = "height"
+    positions: tuple[Width, Width] = (96, 72)
+
+    @property
+    def label(self) -> str:
+        return f"susa_{self.along}"
+
+    @property
+    def width_step(self) -> int:
+        return 4 if self.along == "both" else 2  # its layer norm says nothing of a single channel
+
+    def canonical(self, widths: tuple[int, ...]) -> Self:
+        height, width = self.positions
+        heard = {"height": (height, 72), "width": (96, width), "both": self.positions}
+        return self.model_copy(update={"positions": heard[self.along]})
+
+
 Attention = Annotated[
     Unweighted
     | SqueezeExcite
@@ -130,9 +190,19 @@ Attention = Annotated[
     | Coordinate
     | MultiScaleCoordinate
     | ChannelSpatial
-    | GlobalSpatial,
+    | GlobalSpatial
+    | GlobalContext
+    | Unidimensional,
     Field(discriminator="kind"),
 ]
+
+
+def _plainest(reduction: int, widths: list[int], default: int) -> int:
+    """The least reduction that leaves as many channels of each width; without any width the default."""
+    if not widths:
+        return default
+    kept = [width // reduction for width in widths]
+    return next(r for r in range(1, 65) if [width // r for width in widths] == kept)
 
 
 def _groups(widths: tuple[int, ...]) -> int:

@@ -23,12 +23,17 @@ class LiteFusion(PartOptions):
     """Lite-HRNet: as the full fusion, with depthwise-separable convolutions downwards.
 
     `double_add` is what the released code does: branch 0 is added twice, and the other branches hear the fused branch 0
-    instead of its input (HRNet/Lite-HRNet, issue 64). `false` is the plain sum of the paper.
+    instead of its input (HRNet/Lite-HRNet, issue 64). `false` is the plain sum of the paper. `hears`: what of the fused
+    branch 0 they hear then, its `sum`, or its `output` after the ReLU, as in Dite-HRNet's code.
     """
 
     kind: Literal["lite"]
     double_add: bool = True
+    hears: Literal["sum", "output"] = "sum"
     outputs: Outputs = "all"
+
+    def canonical(self, widths: tuple[int, ...]) -> Self:
+        return self if self.double_add else self.model_copy(update={"hears": "sum"})
 
 
 class SeparableFusion(PartOptions):
@@ -93,9 +98,10 @@ class ConvTransition(PartOptions):
 
 
 class LiteTransition(PartOptions):
-    """Lite-HRNet: the same places, depthwise-separable."""
+    """Lite-HRNet: the same places, depthwise-separable. `relu`: at the end, which X-HRNet leaves out."""
 
     kind: Literal["lite"]
+    relu: bool = True
 
 
 class SeparableTransition(PartOptions):

@@ -6,17 +6,22 @@ from math import lcm
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
+from typing_extensions import Self
 
 from hrnas.space.kinds.attention import (
     CBAM,
     Attention,
     EfficientChannel,
+    GlobalContext,
     MultiScaleCoordinate,
     SqueezeExcite,
     Unweighted,
 )
 from hrnas.space.kinds.parts import Ghost, Kernel, PartOptions
-from hrnas.space.kinds.weightings import Cross, CrossResolution
+from hrnas.space.kinds.weightings import Cross, CrossResolution, DenseContext
+
+Split = Literal[1, 2, 4]
+Kernels = Literal[1, 2, 4, 8]
 
 
 class ResidualRow(PartOptions):
@@ -53,7 +58,7 @@ class ShuffleRow(PartOptions):
 class WeightedShuffleRow(PartOptions):
     """Lite-HRNet's block: half the channels pass, half go cross weighting, depthwise convolution, single weighting.
 
-    With `csw` in both places it is Lite CSW-HRNet's, with `gcw` and `gsw` Greit-HRNet's.
+    With `csw` in both places it is Lite CSW-HRNet's, with `gcw` and `gsw` Greit-HRNet's, with `susa` in both X-HRNet's.
     """
 
     inner: ClassVar = ("cross", "single")
@@ -68,6 +73,52 @@ class WeightedShuffleRow(PartOptions):
 
     def seen(self, widths: tuple[int, ...]) -> tuple[int, ...]:
         return tuple(width // 2 for width in widths)
+
+
+class DynamicContextRow(PartOptions):
+    """Dite-HRNet's dynamic multi-scale context block: as the weighted shuffle row, with dynamic split convolutions.
+
+    `groups` and `kernels` are given for each branch, the finest first. The first group of channels has a depthwise 3x3,
+    the second a 5x5, and so on; each is summed up, for every picture, from as many kernels.
+    """
+
+    inner: ClassVar = ("cross", "single")
+    kind: Literal["dmc"]
+    groups: tuple[Split, Split, Split, Split] = (1, 1, 2, 4)
+    kernels: tuple[Kernels, Kernels, Kernels, Kernels] = (4, 4, 2, 1)
+    cross: Cross = DenseContext(kind="dcm")
+    single: Attention = GlobalContext(kind="gcm")
+
+    @property
+    def width_step(self) -> int:
+        return 2 * super().width_step
+
+    def seen(self, widths: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(width // 2 for width in widths)
+
+    def problems(self, widths: tuple[int, ...]) -> list[str]:
+        most = self._most_groups(widths)
+        return super().problems(widths) + [
+            f"groups: {groups} do not divide half of branch {branch + 1}'s {width} channels: take {fit}"
+            for branch, (groups, width, fit) in enumerate(zip(self.groups, widths, most, strict=False))
+            if groups != fit
+        ]
+
+    def mended(self, widths: tuple[int, ...]) -> Self:
+        return super().mended(widths).model_copy(update={"groups": self._most_groups(widths)})
+
+    def canonical(self, widths: tuple[int, ...]) -> Self:
+        plain, here, default = super().canonical(widths), len(widths), DynamicContextRow(kind="dmc")
+        groups, kernels = plain.groups[:here] + default.groups[here:], plain.kernels[:here] + default.kernels[here:]
+        return plain.model_copy(update={"groups": groups, "kernels": kernels})
+
+    def _most_groups(self, widths: tuple[int, ...]) -> tuple[int, ...]:
+        """The groups, fewer where they do not divide; those of missing branches as they are."""
+        fitting = tuple(
+            max(fewer for fewer in (1, 2, 4) if fewer <= groups and width // 2 % fewer == 0)
+            for groups, width in zip(self.groups, widths, strict=False)
+        )
+        return fitting + self.groups[len(widths) :]
 
 
 class LEGhostRow(PartOptions):
@@ -114,6 +165,13 @@ class LBasicRow(PartOptions):
 
 
 Row = Annotated[
-    ResidualRow | BottleneckRow | ShuffleRow | WeightedShuffleRow | LEGhostRow | SplitConcatRow | LBasicRow,
+    ResidualRow
+    | BottleneckRow
+    | ShuffleRow
+    | WeightedShuffleRow
+    | DynamicContextRow
+    | LEGhostRow
+    | SplitConcatRow
+    | LBasicRow,
     Field(discriminator="kind"),
 ]

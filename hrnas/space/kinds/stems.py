@@ -10,7 +10,7 @@ from typing_extensions import Self
 
 from hrnas.reading import Options
 from hrnas.space.kinds.attention import CBAM, Attention
-from hrnas.space.kinds.parts import Ghost, Repeat, Width, round_up
+from hrnas.space.kinds.parts import Ghost, Reduction, Repeat, Width, round_up
 
 
 class StemOptions(Options):
@@ -151,8 +151,33 @@ class LargeKernelStem(StemOptions):
         return self.model_copy(update={"width": width, "out": max(width, round_up(self.out, 2))})
 
 
+class DynamicStem(StemOptions):
+    """Dite-HRNet: a 3x3 convolution of stride 2, then the dynamic global context block of stride 2.
+
+    `kernels`: that each of its convolutions sums up for a picture; `reduction`: of its global contexts.
+    """
+
+    kind: Literal["dgc"]
+    out: Width = 32
+    kernels: Literal[1, 2, 4, 8] = 4
+    reduction: Reduction = 4
+
+    def problems(self) -> list[str]:
+        least = self._least()
+        if self.out % 2 == 0 and self.out >= least:
+            return []
+        return [f"out: {self.out}, whose half is squeezed, must be even and {least} or more: take {self.mended().out}"]
+
+    def mended(self) -> Self:
+        return self.model_copy(update={"out": max(self._least(), round_up(self.out, 2))})
+
+    def _least(self) -> int:
+        return 2 * max(4, self.reduction)  # a 1x1 convolution leaves a quarter of half the channels
+
+
 Stem = Annotated[
-    BottleneckStem | GhostBottleneckStem | LBlockStem | ShuffleStem | LargeKernelStem, Field(discriminator="kind")
+    BottleneckStem | GhostBottleneckStem | LBlockStem | ShuffleStem | LargeKernelStem | DynamicStem,
+    Field(discriminator="kind"),
 ]
 
 

@@ -1,4 +1,7 @@
-"""Cross weightings: weights for the channels of all resolutions, seen from several of them at once."""
+"""Cross weightings: weights for the channels of all resolutions, seen from several of them at once.
+
+X-HRNet has a weighting of each resolution alone (`susa`) in this place.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from typing_extensions import Self
 
-from hrnas.space.kinds.attention import Unweighted
+from hrnas.space.kinds.attention import Unidimensional, Unweighted
 from hrnas.space.kinds.parts import Kernel, OverChannels, Reducing, Reduction
 
 
@@ -59,7 +62,17 @@ class GroupedCross(Reducing):
         return plain.model_copy(update={"groups": "pairs"}) if len(widths) <= 2 else plain
 
 
+class DenseContext(Reducing):
+    """Dite-HRNet's DCM: as `ccw`, but the finer resolutions come to the coarsest size by an attention to positions."""
+
+    kind: Literal["dcm"]
+    reduction: Reduction = 8
+
+    def reduced(self, widths: tuple[int, ...]) -> tuple[int, ...]:
+        return (sum(widths),)
+
+
 Cross = Annotated[
-    CrossResolution | CrossChannelSpatial | GroupedCross | Unweighted,
+    CrossResolution | CrossChannelSpatial | GroupedCross | DenseContext | Unidimensional | Unweighted,
     Field(discriminator="kind"),
 ]
