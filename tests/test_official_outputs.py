@@ -35,7 +35,7 @@ EVERY = 37  # each 37th value of the output is stored
 
 
 def architecture(name: str) -> Architecture:
-    """A published point, HRNet-W32 with a quarter of its widths (the formula takes seconds at full width), or PX-HRNet."""
+    """A published point, or PX-HRNet, or HRNet-W32 with a quarter of its widths (at full width the formula is slow)."""
     if name == "px_hrnet_18":
         tree = load_point("published/x_hrnet_18").architecture.tree()
         for stage in tree["stages"]:
@@ -67,7 +67,7 @@ def formula(name: str, place: int, shape: torch.Size) -> Tensor:
 
 
 def official_order(names: list[str]) -> list[str]:
-    """Sort the names of our state as the official code registers them: HRNet's, the naive net's and X-HRNet's by branch."""
+    """Sort the names of our state as the official code does: HRNet's, the naive net's and X-HRNet's rows by branch."""
     lifted = "residual|shuffle"
     if any("susa" in name for name in names):
         lifted += r"|weighted_shuffle\.(?:cross\.susa_\w+|depthwise|single\.susa_\w+)"
