@@ -16,17 +16,7 @@ from hrnas.space.architecture import Architecture, PublishedPoint, repair
 from hrnas.space.published import load_point, published_names
 
 # Trials and checkpoints are found by these keys: a change orphans every ledger.
-KEYS = {
-    "published/hrnet_w32": "5335c6194d2c",
-    "published/lite_hrnet_18": "d496c5c67b8d",
-    "published/lite_hrnet_30": "91b928ed22d3",
-    "published/naive_lite_hrnet_18": "f3bd5948821b",
-    "published/sdhrnet": "77eac161c43b",
-    "published/sdhrnet_scr": "094f1be74f3f",
-    "published/sdhrnet_scr_dasp": "9a4e3f0d36fa",
-    "published/small_hrnet_w16": "0fd7eb558a3c",
-    "published/wider_naive_lite_hrnet_18": "2943368b5faa",
-}
+KEYS = json.loads((Path(__file__).parent / "golden" / "keys.json").read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("name", published_names())

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import random
-from typing import Any
+from collections.abc import Iterable
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from hypothesis import strategies as st
+
+from hrnas.reading import Options
+from hrnas.space.kinds import kinds_of
 
 Tree = dict[str, Any]
 
@@ -63,42 +68,57 @@ def random_lite_tree(dice: random.Random) -> Tree:
     }
 
 
-def _kind(name: str, **options: st.SearchStrategy[Any]) -> st.SearchStrategy[Tree]:
-    return st.fixed_dictionaries({"kind": st.just(name)}, optional=options)
+def _values(annotation: Any, least: int = 1, most: int = 300) -> st.SearchStrategy[Any]:
+    """Every value that an option may have, by its type; whole numbers up to what is worth building."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _values(arguments[0], *_bounds(arguments[1:]))
+    if origin is Literal:
+        return st.sampled_from(arguments)
+    if origin in (Union, UnionType):
+        return st.one_of(*(_values(member) for member in arguments))
+    if origin is tuple and arguments[-1] is Ellipsis:
+        return st.lists(_values(arguments[0]), min_size=1, max_size=4)
+    if origin is tuple:
+        return st.tuples(*map(_values, arguments)).map(list)
+    if annotation is bool:
+        return st.booleans()
+    if annotation is int:
+        return st.integers(least, most)
+    assert issubclass(annotation, Options), f"no strategy draws a {annotation}"
+    return _options(annotation)
 
 
-KERNELS = st.sampled_from([3, 5, 7])
-REDUCTIONS = st.integers(1, 64)
-OUTPUTS = st.sampled_from(["all", "first"])
-STEMS = st.one_of(
-    _kind("bottleneck", width=st.integers(1, 64), blocks=st.integers(1, 4), out=st.integers(1, 256)),
-    _kind("shuffle", width=st.integers(1, 64), out=st.integers(1, 64), expand=st.integers(1, 4)),
-)
-ROWS = st.one_of(
-    *(_kind(name, kernel=KERNELS) for name in ("residual", "bottleneck", "shuffle")),
-    _kind(
-        "weighted_shuffle",
-        kernel=KERNELS,
-        cross=st.one_of(_kind("none"), _kind("ccw", reduction=REDUCTIONS)),
-        single=st.one_of(_kind("none"), _kind("se", reduction=REDUCTIONS)),
-    ),
-)
-FUSIONS = st.one_of(_kind("full", outputs=OUTPUTS), _kind("lite", outputs=OUTPUTS, double_add=st.booleans()))
+def _bounds(limits: Iterable[Any]) -> tuple[int, int]:
+    least, most = 1, 300
+    for limit in limits:
+        for each in getattr(limit, "metadata", [limit]):
+            least, most = getattr(each, "ge", least), min(most, getattr(each, "le", most))
+    return least, most
+
+
+def _options(kind: type[Options]) -> st.SearchStrategy[Tree]:
+    """Options of one kind: each option is there or left out, the kind's name is always there."""
+    drawn = {name: _values(field.annotation, *_bounds(field.metadata)) for name, field in kind.model_fields.items()}
+    required = {"kind": drawn.pop("kind")} if "kind" in drawn else {}
+    return st.fixed_dictionaries(required, optional=drawn)
+
+
+def any_of(slot: str) -> st.SearchStrategy[Tree]:
+    """Anything that may fill a slot."""
+    return st.one_of(*(_options(kind) for kind in kinds_of(slot).values()))
+
+
 STAGES = st.fixed_dictionaries(
-    {
-        "modules": st.integers(1, 3),
-        "blocks": st.integers(1, 3),
-        "transition": st.sampled_from([{"kind": "conv"}, {"kind": "lite"}]),
-        "row": ROWS,
-        "fusion": FUSIONS,
-    }
+    {"modules": st.integers(1, 3), "blocks": st.integers(1, 3)}
+    | {slot: any_of(slot) for slot in ("transition", "row", "fusion", "context")}
 )
 # every slot by itself is legal; together they may be impossible
 PROPOSALS = st.fixed_dictionaries(
     {
-        "stem": STEMS,
+        "stem": any_of("stem"),
         "widths": st.lists(st.integers(1, 300), min_size=1, max_size=5),
         "stages": st.lists(STAGES, min_size=2, max_size=3),
-        "head": st.sampled_from([{"kind": "conv"}, {"kind": "iterative"}]),
+        "head": any_of("head"),
     }
 )

@@ -8,6 +8,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from hrnas.faithfulness import format_rows, read_rows
 from hrnas.nets.cost import cost_as_json, measure_cost
 from hrnas.nets.pose_net import PoseNet
@@ -34,11 +36,17 @@ def parameter_names() -> dict[str, Any]:
     patterns: set[str] = set()
     digests = {}
     for name in published_names():
-        state = PoseNet(load_point(name).architecture, keypoints=17).state_dict()
+        with torch.device("meta"):
+            state = PoseNet(load_point(name).architecture, keypoints=17).state_dict()
         lines = [f"{key} {tuple(value.shape)}" for key, value in state.items()]
         patterns |= {re.sub(r"\b\d+", "#", key) for key in state}
         digests[name] = {"count": len(lines), "sha256": hashlib.sha256("\n".join(lines).encode()).hexdigest()}
     return {"networks": digests, "names": sorted(patterns)}
+
+
+def keys() -> dict[str, str]:
+    """The key of every published point."""
+    return {name: load_point(name).architecture.key for name in published_names()}
 
 
 def faithfulness() -> str:
@@ -48,7 +56,7 @@ def faithfulness() -> str:
 
 
 if __name__ == "__main__":
-    for file, content in {"cost.json": costs(), "parameter_names.json": parameter_names()}.items():
+    for file, content in {"cost.json": costs(), "keys.json": keys(), "parameter_names.json": parameter_names()}.items():
         (HERE / file).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         print(f"wrote {HERE / file}")
     FAITHFULNESS.write_text(faithfulness(), encoding="utf-8")
