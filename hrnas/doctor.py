@@ -30,8 +30,6 @@ REQUIRED = {  # distribution -> module
     "jinja2": "jinja2",
     "tqdm": "tqdm",
     "safetensors": "safetensors",
-    "pycocotools": "pycocotools",
-    "faster-coco-eval": "faster_coco_eval",
     "opencv-python-headless": "cv2",
 }
 EXTRAS = {  # extra -> the module whose presence tells

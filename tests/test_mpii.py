@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import struct
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,8 @@ from hrnas.pose.coco import People
 from hrnas.pose.codecs import Gaussian
 from hrnas.pose.crops import frame_boxes, open_pictures
 from hrnas.pose.keypoints import MPII_16
-from hrnas.pose.mpii import evaluate_mpii, head_sizes, read_jpeg_size, read_mpii_folder
+from hrnas.pose.matlab import read_mat
+from hrnas.pose.mpii import evaluate_mat, evaluate_mpii, head_sizes, pckh, read_jpeg_size, read_mpii_folder
 from hrnas.reading import UserError
 from hrnas.training.sources import load_sources
 
@@ -102,7 +105,7 @@ def spoil_list(folder: Path, **changes: Any) -> None:
 
 SPOILERS = {
     "no list": (lambda root: (root / "annot/train.json").unlink(), r"train\.json: .* expected annot/train\.json and"),
-    "no JSON": (lambda root: (root / "annot/train.json").write_text("{"), r"train\.json: not MPII's annotations"),
+    "no JSON": (lambda root: (root / "annot/train.json").write_text("{"), r"train\.json: not JSON"),
     "COCO": (lambda root: (root / "annot/train.json").write_text('{"images": []}'), "not MPII's annotations"),
     "no joints": (lambda root: spoil_list(root, joints=None), "the key 'joints' is missing"),
     "too few joints": (lambda root: spoil_list(root, joints=[[1, 2]]), r"b\.jpg has 1 joints; 16 are expected"),
@@ -148,6 +151,153 @@ def test_pelvis_and_thorax_do_not_count(people: People) -> None:
     assert evaluate_mpii(people, found)["pckh"] == pytest.approx(40 / 41)
 
 
+def test_hrnets_011_is_a_threshold_of_its_own() -> None:
+    distances = np.full((10, 16), 0.3)
+    distances[:3], distances[3:4], distances[4:6] = 0.1, 0.105, 0.11
+    scores = pckh(distances, np.ones((10, 16), bool))
+    assert [scores[name] for name in ("pckh", "pckh_0.1", "pckh_0.11")] == [1, 0.3, 0.6]
+
+
+def test_every_keypoint_is_told_pelvis_and_thorax_too(people: People) -> None:
+    found = people.keypoints.copy()
+    found[0, 6] += 1000
+    found[:, 15] += 1000
+    parts = evaluate_mpii(people, found)["pckh_by_keypoint"]
+    expected = dict.fromkeys(MPII_16.names, 1.0) | {"pelvis": 2 / 3, "left_wrist": 0.0}
+    assert parts == pytest.approx(expected)
+    nobody = np.zeros((2, 16), bool)
+    nobody[:, 3] = True
+    assert list(pckh(np.zeros((2, 16)), nobody)["pckh_by_keypoint"]) == ["left_hip"]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# .mat files
+
+
+def element(kind: int, data: bytes, order: str = "<") -> bytes:
+    """As MATLAB writes them: what is short lies in the tag."""
+    if 0 < len(data) <= 4:
+        return struct.pack(order + "I", len(data) << 16 | kind) + data.ljust(4, b"\0")
+    padding = 0 if kind == 15 else -len(data) % 8
+    return struct.pack(order + "II", kind, len(data)) + data + bytes(padding)
+
+
+def array_element(name: str, values: np.ndarray, kind: int = 6, order: str = "<") -> bytes:
+    """An array of a class; its numbers in their own type."""
+    numbers = {"f4": 7, "f8": 9, "u1": 2, "i2": 3}[values.dtype.str[1:]]
+    parts = [
+        (6, struct.pack(order + "II", kind, 0)),
+        (5, np.array(values.shape, order + "i4").tobytes()),
+        (1, name.encode()),
+        (numbers, values.astype(values.dtype.newbyteorder(order)).tobytes(order="F")),
+    ]
+    return element(14, b"".join(element(*part, order) for part in parts), order)
+
+
+def write_mat(path: Path, arrays: dict[str, np.ndarray], compressed: bool = False, order: str = "<") -> Path:
+    parts = [array_element(name, values, order=order) for name, values in arrays.items()]
+    cell = element(
+        14,
+        b"".join(
+            element(*part, order)
+            for part in (
+                (6, struct.pack(order + "II", 1, 0)),
+                (5, np.array((1, 1), order + "i4").tobytes()),
+                (1, b"dataset_joints"),
+            )
+        )
+        + parts[0],
+        order,
+    )
+    parts.append(cell)
+    if compressed:
+        parts = [element(15, zlib.compress(part), order) for part in parts]
+    header = b"MATLAB 5.0 MAT-file".ljust(124) + struct.pack(order + "H", 0x0100)
+    path.write_bytes(header + (b"IM" if order == "<" else b"MI") + b"".join(parts))
+    return path
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("compressed", [False, True])
+def test_arrays_come_back_from_matlabs_files(tmp_path: Path, compressed: bool, order: str) -> None:
+    dice = np.random.default_rng(0)
+    arrays = {
+        "preds": dice.normal(size=(5, 16, 2)).astype(np.float32),
+        "x": np.array([[3]], np.uint8),
+        "whole_numbers_of_doubles": np.arange(24, dtype=np.int16).reshape(2, 3, 4),
+        "empty": np.zeros((0, 2)),
+    }
+    read = read_mat(write_mat(tmp_path / "some.mat", arrays, compressed, order))
+    assert list(read) == list(arrays), "the cell is left out"
+    for name, values in arrays.items():
+        np.testing.assert_array_equal(read[name], values)
+
+
+def mat_truth(persons: int = 4) -> dict[str, np.ndarray]:
+    """Heads of 30 x 40 pixels, so that PCKh measures by 30; nobody has a right ankle."""
+    places = np.random.default_rng(1).uniform(50, 300, (16, 2, persons))
+    missing = np.zeros((16, persons), np.uint8)
+    missing[0] = 1
+    boxes = np.zeros((2, 2, persons))
+    boxes[1] = np.array([30, 40])[:, None]
+    return {"jnt_missing": missing, "pos_gt_src": places, "headboxes_src": boxes}
+
+
+def test_predictions_are_measured_by_the_heads_box(tmp_path: Path) -> None:
+    truth = mat_truth()
+    preds = np.moveaxis(truth["pos_gt_src"], 2, 0).copy()
+    preds[0, :, 0] += 14.99
+    preds[1, :, 0] += 15.01
+    preds[2, :, 0] += 3.1
+    preds[:, 0] += 1000  # not labelled
+    files = write_mat(tmp_path / "preds.mat", {"preds": preds}), write_mat(tmp_path / "gt.mat", truth, compressed=True)
+    scores = evaluate_mat(*files)
+    assert (scores["pckh"], scores["pckh_0.1"], scores["pckh_0.11"]) == (0.75, 0.25, 0.5)
+    assert scores["persons"] == 4 and list(scores["pckh_by_keypoint"]) == list(MPII_16.names[1:])
+
+
+BAD_MATS: dict[str, tuple[Callable[[dict[str, np.ndarray], dict[str, np.ndarray]], Any], str]] = {
+    "no truth": (lambda truth, found: truth.pop("headboxes_src"), "gt.mat: not MPII's ground truth: no headboxes_src"),
+    "other names": (
+        lambda truth, found: found.update(joints=found.pop("preds")),
+        "preds.mat: no array 'preds' in it; there are: joints",
+    ),
+    "other persons": (
+        lambda truth, found: found.update(preds=found["preds"][:3]),
+        "preds is 3 x 16 x 2; 4 x 16 x 2 is expected, the persons of .*gt.mat in order",
+    ),
+    "nowhere": (
+        lambda truth, found: found["preds"].__setitem__((2, 3), np.nan),
+        "preds of person 3 is not finite",
+    ),
+}
+
+
+@pytest.mark.parametrize(("spoil", "message"), BAD_MATS.values(), ids=BAD_MATS.keys())
+def test_what_mpiis_files_lack_is_named(tmp_path: Path, spoil: Callable[..., Any], message: str) -> None:
+    truth = mat_truth()
+    found = {"preds": np.moveaxis(truth["pos_gt_src"], 2, 0).copy()}
+    spoil(truth, found)
+    files = write_mat(tmp_path / "preds.mat", found), write_mat(tmp_path / "gt.mat", truth)
+    with pytest.raises(UserError, match=message):
+        evaluate_mat(*files)
+
+
+def test_a_broken_mat_is_named_wherever_it_ends(tmp_path: Path) -> None:
+    whole = write_mat(tmp_path / "whole.mat", mat_truth(), compressed=True).read_bytes()
+    broken = tmp_path / "broken.mat"
+    for raw, message in ((whole[:100], "not a .mat file"), (b"\x89HDF" + whole[4:126] + b"xx", "save it with -v7")):
+        broken.write_bytes(raw)
+        with pytest.raises(UserError, match=message):
+            read_mat(broken)
+    for length in (130, 140, 200, len(whole) - 9):
+        broken.write_bytes(whole[:length])
+        with pytest.raises(UserError, match="broken or ends too early"):
+            read_mat(broken)
+    with pytest.raises(UserError, match="No such file"):
+        read_mat(tmp_path / "none.mat")
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # real pictures
 
@@ -175,3 +325,14 @@ def test_real_persons_lie_in_their_pictures_and_crops(mpii_root: Path) -> None:
         assert batch.images.shape == (5, 256, 256, 3) and batch.targets.shape == (5, 16, 64, 64)
         assert (batch.images.reshape(5, -1).std(axis=1) > 20).all()
         np.testing.assert_array_equal(batch.weights, people.keypoints[:, :, 2] > 0, "no keypoint is cut off")
+
+
+@pytest.mark.data
+def test_the_published_predictions_have_the_published_pckh(data_root: Path) -> None:
+    """8-stack hourglass's predictions that are handed on with the ground truth: 85.08."""
+    refs = data_root / "mpii" / "refs"
+    if not refs.is_dir():
+        pytest.skip(f"no predictions in {refs}")
+    scores = evaluate_mat(refs / "bearpaw-hg_s1_b1.mat", refs / "gt_valid_detections_our_format.mat")
+    assert f"{100 * scores['pckh']:.2f}" == "85.08"
+    assert scores["persons"] == 2958

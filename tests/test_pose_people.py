@@ -1,9 +1,7 @@
-"""Reading people, serving them in batches, scoring them, and drawing them."""
+"""Reading people, serving them in batches, and drawing them."""
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -12,13 +10,11 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from hrnas.cards.trainer import Augmentation
-from hrnas.pose import metrics
 from hrnas.pose.batches import Batches
-from hrnas.pose.coco import Bystanders, People, Picture, cut_boxes, join_people, read_coco_folder, read_people
+from hrnas.pose.coco import People, Picture, cut_boxes, join_people, read_coco_folder, read_people
 from hrnas.pose.codecs import Gaussian
 from hrnas.pose.crops import apply_maps, cut_regions, open_pictures
 from hrnas.pose.drawn import draw_people
@@ -358,193 +354,6 @@ def test_targets_lie_where_the_picture_shows_the_keypoint() -> None:
         for sample, point in np.argwhere(whole):
             column, row = (int(place) for place in coordinates[sample, point] * 4)
             assert batch.images[sample, row - 3 : row + 4, column - 3 : column + 4].max() > 100
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# metrics
-
-
-def spoilt(people: People, amount: float, seed: int = 0) -> np.ndarray:
-    """Predictions that miss by about `amount` times the root of the area, with scores that know a little."""
-    dice = np.random.default_rng(seed)
-    miss = dice.normal(size=people.keypoints[:, :, :2].shape) * amount * dice.random((len(people), 1, 1)) * 2
-    places = people.keypoints[:, :, :2] + miss * np.sqrt(people.areas)[:, None, None]
-    scores = np.exp(-np.abs(miss).mean(axis=2, keepdims=True) * 4) * dice.random((len(people), 17, 1))
-    return np.concatenate([places, scores], axis=2)
-
-
-def with_full_scores(people: People) -> np.ndarray:
-    """Predictions that are the truth."""
-    return np.concatenate([people.keypoints[:, :, :2], np.ones((len(people), 17, 1))], axis=2)
-
-
-def coco_numbers(truth: COCO, people: People, predictions: np.ndarray) -> np.ndarray:
-    """pycocotools itself, from annotation files and people's own ids."""
-    results = [
-        {
-            "image_id": people.pictures[picture].id,
-            "category_id": 1,
-            "keypoints": np.c_[points[:, :2], np.ones(17)].ravel().tolist(),
-            "score": float(score),
-        }
-        for picture, points, score in zip(people.picture, predictions, metrics.person_scores(predictions), strict=True)
-    ]
-    with contextlib.redirect_stdout(io.StringIO()):
-        evaluation = COCOeval(truth, truth.loadRes(results), "keypoints")
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-    return np.asarray(evaluation.stats)
-
-
-def as_coco_file(people: People, path: Path) -> COCO:
-    """Write people as an annotation file and open it with pycocotools."""
-    beside = people.bystanders
-    rows = [
-        annotation(
-            int(id),
-            people.pictures[picture].id,
-            bbox=box.tolist(),
-            area=float(area),
-            keypoints=points.ravel().tolist(),
-            num_keypoints=int((points[:, 2] > 0).sum()),
-        )
-        for id, picture, box, area, points in zip(
-            people.ids, people.picture, people.boxes, people.areas, people.keypoints, strict=True
-        )
-    ] + [
-        annotation(
-            10**6 + number,
-            people.pictures[picture].id,
-            bbox=box.tolist(),
-            area=float(area),
-            keypoints=[0] * 51,
-            num_keypoints=0,
-        )
-        for number, (picture, box, area) in enumerate(zip(beside.picture, beside.boxes, beside.areas, strict=True))
-    ]
-    images = [{"id": picture.id, "width": picture.width, "height": picture.height} for picture in people.pictures]
-    path.write_text(json.dumps({"info": {}, "images": images, "annotations": rows, "categories": [CATEGORY]}))
-    with contextlib.redirect_stdout(io.StringIO()):
-        return COCO(path)
-
-
-@pytest.mark.parametrize("amount", [0.01, 0.05, 0.2])
-def test_evaluate_gives_pycocotools_numbers_to_the_last_bit(drawn: People, tmp_path: Path, amount: float) -> None:
-    predictions = spoilt(drawn, amount)
-    expected = coco_numbers(as_coco_file(drawn, tmp_path / "truth.json"), drawn, predictions)
-    ours = metrics.evaluate(drawn, predictions, resamples=0)
-    names = ("ap", "ap50", "ap75", "ap_m", "ap_l", "ar", "ar50", "ar75", "ar_m", "ar_l")
-    assert [ours[name] for name in names] == expected.tolist()
-    assert 0 < ours["ap"] < 1
-
-
-def test_both_tools_agree_to_the_last_bit(drawn: People) -> None:
-    pytest.importorskip("faster_coco_eval")
-    for seed, amount in enumerate((0.02, 0.05, 0.1, 0.3)):
-        predictions = spoilt(drawn, amount, seed)
-        dataset = metrics._Dataset(drawn, metrics.person_scores(predictions), predictions)
-        np.testing.assert_array_equal(metrics.run_faster_coco_eval(dataset), metrics.run_pycocotools(dataset))
-
-
-def test_similarity_is_cocos(drawn: People) -> None:
-    predictions = spoilt(drawn, 0.05)
-    dataset = metrics._Dataset(drawn, metrics.person_scores(predictions), predictions)
-    evaluation = metrics._prepare_pycocotools(dataset)
-    with contextlib.redirect_stdout(io.StringIO()):
-        evaluation.evaluate()
-    ours = metrics.object_keypoint_similarity(drawn, predictions)
-    single = [picture for picture in np.unique(drawn.picture) if (drawn.picture == picture).sum() == 1]
-    for picture in single:
-        matrix = evaluation.ious[int(np.flatnonzero(dataset.pictures == picture)[0]) + 1, 1]
-        assert matrix[0, 0] == pytest.approx(ours[drawn.picture == picture][0], abs=1e-12)
-
-
-def test_similarity_has_its_closed_form(drawn: People) -> None:
-    one = drawn.take([0])
-    shifted = one.keypoints.copy()
-    shifted[0, :, 0] += 3.0
-    expected = np.exp(-9 / (2 * one.areas[0] * (2 * np.array(COCO_17.sigmas)) ** 2))
-    similarity = metrics.keypoint_similarity(one, shifted)[0]
-    labelled = one.keypoints[0, :, 2] > 0
-    np.testing.assert_allclose(similarity[labelled], expected[labelled])
-    assert np.isnan(similarity[~labelled]).all()
-    assert metrics.mean_oks(one, shifted) == pytest.approx(expected[labelled].mean())
-    parts = metrics.per_keypoint_oks(one, shifted)
-    assert list(parts) == [name for name, known in zip(COCO_17.names, labelled, strict=True) if known]
-
-
-def test_perfect_predictions_score_one_and_lost_ones_nothing(drawn: People) -> None:
-    perfect = metrics.evaluate(drawn, with_full_scores(drawn))
-    assert all(perfect[name] == 1 for name in ("ap", "ar", "oks", "oks50", "ap_low", "ap_high", "oks_low"))
-    lost = metrics.evaluate(drawn, drawn.keypoints + (5000, 0, 0))
-    assert lost["ap"] == lost["oks"] == lost["ap_high"] == 0
-
-
-def test_a_persons_score_is_the_mean_of_its_confident_keypoints() -> None:
-    predictions = np.zeros((3, 4, 3))
-    predictions[0, :, 2] = (0.2, 0.4, 0.6, 0.1)
-    predictions[1, :, 2] = 0.1
-    np.testing.assert_allclose(metrics.person_scores(predictions), [0.5, 0, 0])
-    np.testing.assert_allclose(metrics.person_scores(predictions, 0.0), [0.325, 0.1, 0])
-
-
-def test_a_resampled_ap_is_the_ap_of_the_resampled_pictures(drawn: People) -> None:
-    """Counting a picture twice gives what pycocotools gives for two copies of it."""
-    people = replace(drawn, bystanders=Bystanders.none())
-    predictions = spoilt(people, 0.06)
-    counts = metrics.resample_pictures(people, 3, 0)
-    dataset = metrics._Dataset(people, metrics.person_scores(predictions), predictions)
-    quick = metrics._resampled_ap(metrics._match(dataset), counts)
-    for count, ap in zip(counts, quick, strict=True):
-        drawn_again = np.repeat(np.unique(people.picture), count)
-        persons = [np.flatnonzero(people.picture == picture) for picture in drawn_again]
-        index = np.concatenate(persons)
-        copies = replace(
-            people.take(index),
-            pictures=tuple(people.pictures[picture] for picture in drawn_again),
-            picture=np.repeat(np.arange(len(persons)), [len(rows) for rows in persons]),
-        )
-        again = metrics.evaluate(copies, predictions[index], resamples=0)
-        assert ap == pytest.approx(again["ap"], abs=1e-9)
-
-
-def test_intervals_hold_the_value_and_shrink_with_more_pictures(drawn: People) -> None:
-    predictions = spoilt(drawn, 0.06)
-    scores = metrics.evaluate(drawn, predictions)
-    for name in ("ap", "oks", "oks50"):
-        assert scores[f"{name}_low"] < scores[name] < scores[f"{name}_high"]
-    values = metrics.object_keypoint_similarity(drawn, predictions)
-    low, high = metrics.bootstrap_interval(drawn, values)
-    assert (low, high) == (scores["oks_low"], scores["oks_high"])
-    few = drawn.take(np.arange(30))
-    narrow, wide = high - low, np.diff(metrics.bootstrap_interval(few, values[:30]))[0]
-    assert wide > 1.3 * narrow
-
-
-def test_the_bootstrap_agrees_with_the_textbook_error_of_a_mean(drawn: People) -> None:
-    single = drawn.take(np.unique(drawn.picture, return_index=True)[1])  # one person each, so that persons are units
-    values = np.random.default_rng(0).random(len(single))
-    low, high = metrics.bootstrap_interval(single, values, resamples=4000)
-    error = values.std() / np.sqrt(len(values))
-    assert (high - low) / 2 == pytest.approx(1.96 * error, rel=0.08)
-
-
-@pytest.mark.data
-def test_perfect_predictions_on_real_pictures_have_ap_one(coco_root: Path) -> None:
-    people = read_coco_folder(coco_root, "val2017")
-    scores = metrics.evaluate(people, with_full_scores(people))
-    assert scores["ap"] == scores["ar"] == scores["oks"] == 1
-
-
-@pytest.mark.data
-def test_real_pictures_give_pycocotools_numbers_to_the_last_bit(coco_root: Path) -> None:
-    people = read_coco_folder(coco_root, "val2017")
-    with contextlib.redirect_stdout(io.StringIO()):
-        truth = COCO(coco_root / "annotations" / "person_keypoints_val2017.json")
-    predictions = spoilt(people, 0.08)
-    ours = metrics.evaluate(people, predictions, resamples=0)
-    assert list(ours.values())[:10] == coco_numbers(truth, people, predictions).tolist()
 
 
 @pytest.mark.data

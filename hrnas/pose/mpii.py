@@ -1,14 +1,15 @@
 """Read MPII's people from the lists that HRNet made of its annotations, and score predictions by PCKh.
 
     annot/SPLIT.json + images/*.jpg -> People with 16 keypoints; SPLIT is train or valid
+    gt_valid.mat + anybody's .mat   -> how far their predictions lie off
 
 A person is `image`, `center`, `scale` (its height in units of 200 pixels), 16 `joints` and `joints_vis`; coordinates
-count from 1. Andriluka et al., 2D Human Pose Estimation: New Benchmark and State of the Art Analysis (CVPR 2014).
+count from 1, in both kinds of file. Andriluka et al., 2D Human Pose Estimation: New Benchmark and State of the Art
+Analysis (CVPR 2014).
 """
 
 from __future__ import annotations
 
-import json
 import struct
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,13 @@ import numpy as np
 
 from hrnas.pose.coco import Bystanders, People, Picture
 from hrnas.pose.keypoints import MPII_16
-from hrnas.pose.metrics import resample_pictures
-from hrnas.reading import UserError
+from hrnas.pose.matlab import read_mat
+from hrnas.pose.metrics import RESAMPLES, draw_again, interval
+from hrnas.reading import UserError, read_json
 
 HEADS = 8  # how many head sizes tall MPII's scale takes a person to be
-UNCOUNTED = [MPII_16.names.index(name) for name in ("pelvis", "thorax")]  # PCKh leaves them out
+HEAD_SHARE = 0.6  # of the diagonal of the head's box: what PCKh measures by
+COUNTED = [place for place, name in enumerate(MPII_16.names) if name not in ("pelvis", "thorax")]
 
 
 def read_mpii_folder(root: Path | str, split: str) -> People:
@@ -34,11 +37,11 @@ def read_mpii_folder(root: Path | str, split: str) -> People:
         UserError: the layout, the annotations or the pictures are not as expected.
     """
     file, folder = Path(root) / "annot" / f"{split}.json", Path(root) / "images"
-    try:
-        return _to_people(json.loads(file.read_text(encoding="utf-8")), folder)
-    except OSError as error:
+    if not file.is_file():
         layout = f"expected annot/train.json and annot/valid.json, as HRNet names them, and images/ in {root}"
-        raise UserError(f"{file}: the annotations cannot be read: {error.strerror}; {layout}") from None
+        raise UserError(f"{file}: there is no such file; {layout}")
+    try:
+        return _to_people(read_json(file), folder)
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, UserError):
             raise
@@ -113,36 +116,87 @@ def read_jpeg_size(path: Path) -> tuple[int, int]:
 
 
 def head_sizes(people: People) -> np.ndarray:
-    """What PCKh measures each person by, 0.6 of the diagonal of the head's box: (persons,) in pixels.
+    """What PCKh measures each person by: (persons,) in pixels.
 
     The lists do not hold that box, but the scale comes from it; the tests compare the two.
     """
     return people.boxes[:, 3] / HEADS
 
 
-def evaluate_mpii(people: People, predictions: np.ndarray, *, resamples: int = 200, seed: int = 0) -> dict[str, float]:
-    """PCKh@0.5: the share of labelled keypoints found within half a head size, pelvis and thorax left out.
+def evaluate_mpii(
+    people: People, predictions: np.ndarray, *, resamples: int = RESAMPLES, seed: int = 0
+) -> dict[str, Any]:
+    """PCKh of persons in their own boxes.
 
     Args:
         predictions: (persons, 16, 2 or more) x, y in picture pixels.
         resamples: of the bootstrap over pictures.
 
     Returns:
-        `pckh` in 0..1 with its 95 % interval `pckh_low pckh_high`, `persons`, `pictures`.
+        What `pckh` does, the 95 % interval `pckh_low pckh_high`, `persons`, `pictures`.
     """
-    errors = np.linalg.norm(predictions[:, :, :2] - people.keypoints[:, :, :2], axis=2)
-    counted = people.keypoints[:, :, 2] > 0
-    counted[:, UNCOUNTED] = False
-    right = counted & (errors <= 0.5 * head_sizes(people)[:, None])
-
-    _, place = np.unique(people.picture, return_inverse=True)
-    drawn = resample_pictures(people, resamples, seed)
-    sums = [drawn @ np.bincount(place, weights=which.sum(axis=1)) for which in (right, counted)]
-    low, high = np.quantile(sums[0] / np.maximum(sums[1], 1), (0.025, 0.975))
+    distances = np.linalg.norm(predictions[:, :, :2] - people.keypoints[:, :, :2], axis=2) / head_sizes(people)[:, None]
+    labelled = people.keypoints[:, :, 2] > 0
+    pictures, place = np.unique(people.picture, return_inverse=True)
+    drawn = draw_again(len(pictures), resamples, seed)
+    right, counted = (
+        drawn @ np.bincount(place, weights=which[:, COUNTED].sum(axis=1))
+        for which in (labelled & (distances <= 0.5), labelled)
+    )
     return {
-        "pckh": float(right.sum() / max(1, counted.sum())),
-        "pckh_low": float(low),
-        "pckh_high": float(high),
+        **pckh(distances, labelled),
+        **interval("pckh", right / np.maximum(counted, 1)),
         "persons": len(people),
-        "pictures": int(place.max()) + 1,
+        "pictures": len(pictures),
     }
+
+
+def pckh(distances: np.ndarray, labelled: np.ndarray) -> dict[str, Any]:
+    """The share of labelled keypoints that were found near enough, pelvis and thorax left out.
+
+    Args:
+        distances: (persons, 16) from the truth, in head sizes.
+        labelled: (persons, 16) bool.
+
+    Returns:
+        `pckh` within half a head size; `pckh_0.1` and `pckh_0.11` within these parts of one, of which the second is
+        what HRNet's code and the papers after it call PCKh@0.1; `pckh_by_keypoint`, at half a head size too, of all
+        keypoints with labels.
+    """
+
+    def share(within: float) -> float:
+        right = labelled & (distances <= within)
+        return float(right[:, COUNTED].sum() / max(1, labelled[:, COUNTED].sum()))
+
+    right, of = (labelled & (distances <= 0.5)).sum(axis=0), labelled.sum(axis=0)
+    parts = {name: float(right[place] / of[place]) for place, name in enumerate(MPII_16.names) if of[place]}
+    return {"pckh": share(0.5), "pckh_0.1": share(0.1), "pckh_0.11": share(0.11), "pckh_by_keypoint": parts}
+
+
+def evaluate_mat(predictions: Path, annotations: Path) -> dict[str, Any]:
+    """PCKh of a `.mat` file with `preds` (persons, 16, 2), by MPII's ground truth of the same persons.
+
+    Returns:
+        What `pckh` does, and `persons`.
+
+    Raises:
+        UserError: one of the files is not as it must be, or they are not of equally many persons.
+    """
+    truth = read_mat(annotations)
+    missing = [name for name in ("jnt_missing", "pos_gt_src", "headboxes_src") if name not in truth]
+    if missing:
+        raise UserError(f"{annotations}: not MPII's ground truth: no {', '.join(missing)} in it; give its gt_valid.mat")
+    found = read_mat(predictions)
+    if "preds" not in found:
+        raise UserError(f"{predictions}: no array 'preds' in it; there are: {', '.join(found) or 'none'}")
+    places, preds = np.moveaxis(truth["pos_gt_src"], 2, 0), found["preds"]
+    if preds.shape != places.shape:
+        came, wanted = (" x ".join(map(str, array.shape)) for array in (preds, places))
+        raise UserError(f"{predictions}: preds is {came}; {wanted} is expected, the persons of {annotations} in order")
+    if not np.isfinite(preds).all():
+        person = int(np.flatnonzero(~np.isfinite(preds).all(axis=(1, 2)))[0])
+        raise UserError(f"{predictions}: preds of person {person + 1} is not finite")
+    corners = truth["headboxes_src"]
+    heads = HEAD_SHARE * np.linalg.norm(corners[1] - corners[0], axis=0)
+    distances = np.linalg.norm(preds - places, axis=2) / heads[:, None]
+    return {**pckh(distances, truth["jnt_missing"].T == 0), "persons": len(preds)}

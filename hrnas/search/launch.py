@@ -92,7 +92,7 @@ def study_recipe(card: StudyCard) -> Recipe:
 
 def describe_environment() -> dict[str, Any]:
     """The machine and the versions that a score came from."""
-    packages = ("hrnas", "torch", "numpy", "optuna", "pycocotools", "faster-coco-eval", "opencv-python-headless")
+    packages = ("hrnas", "torch", "numpy", "optuna", "opencv-python-headless")
     versions = {}
     for package in packages:
         try:
