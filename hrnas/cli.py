@@ -18,8 +18,9 @@ import sys
 import textwrap
 import threading
 from argparse import Namespace
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -52,6 +53,7 @@ class Argument:
     read: Callable[[str], Any] = str
     default: Any = None
     required: bool | None = None  # by default what stands without dashes is
+    many: bool = False  # one or more, without dashes
 
     @property
     def is_option(self) -> bool:
@@ -72,16 +74,19 @@ class Argument:
                 required=bool(self.required),
             )
         else:
-            count = "?" if self.required is False else None
+            count = "+" if self.many else "?" if self.required is False else None
             parser.add_argument(self.name.lower(), metavar=self.name, help=self.help, type=self.read, nargs=count)
 
 
 class Word:
-    """One word of the command line; its function's docstring is its help: a line, then a paragraph."""
+    """One word of the command line, or two, as `data check`, which is the function `data_check`.
+
+    The function's docstring is its help: a line, then a paragraph.
+    """
 
     def __init__(self, run: Callable[[Namespace], int], *arguments: Argument) -> None:
         first, _, story = inspect.cleandoc(run.__doc__ or "").partition("\n\n")
-        self.name = run.__name__
+        self.name = run.__name__.replace("_", " ").strip()
         self.about = first[0].lower() + first[1:].rstrip(".")
         self.story = " ".join([first, *story.split()])
         self.arguments = arguments
@@ -187,28 +192,172 @@ def train(said: Namespace) -> int:
     """Train one architecture by a trainer card.
 
     It is trained from scratch and measured on the validation set. Training that was stopped goes on when the same
-    command is given again.
+    command is given again; SIGTERM stops it at the next step. Several GPUs train it together when torchrun starts one
+    process for each: torchrun --nproc-per-node 8 -m hrnas train ...
     """
     from hrnas.cards.trainer import load_recipe
     from hrnas.names import find_architecture, runs_folder
     from hrnas.progress import TrainingProgress
     from hrnas.training.full import train_architecture
-    from hrnas.training.loop import Diverged
+    from hrnas.training.loop import Diverged, Stopped
+    from hrnas.training.ranks import join_ranks
 
-    recipe = load_recipe(said.trainer).with_changes(input=said.input, epochs=said.epochs).at(said.data)
+    card = load_recipe(said.trainer)
+    recipe = card.with_batch_size(said.batch_size).with_changes(input=said.input, epochs=said.epochs).at(said.data)
     architecture = find_architecture(said.architecture, said.runs)
     out = said.out or runs_folder(said.runs) / "trained" / f"{architecture.key}-{recipe.name}-seed{said.seed}"
-    with TrainingProgress(sys.stderr, quiet=said.quiet) as progress:
-        try:
-            result = train_architecture(architecture, recipe, out, said.seed, progress)
-        except Diverged as error:
-            print(f"training cannot go on: {error}; a lower rate may help; {out} holds its last state", file=sys.stderr)
-            return 1
+    with _noting_sigterm() as told_to_stop, join_ranks() as ranks:
+
+        def say(text: str) -> None:
+            if ranks.leads:
+                print(text, file=sys.stderr)
+
+        if recipe.batch_size != card.batch_size:
+            rates = f"{recipe.optimiser.rate:g} instead of {card.optimiser.rate:g}"
+            say(f"batch size {recipe.batch_size} instead of {card.batch_size}: the rate goes with it, {rates}")
+        with TrainingProgress(sys.stderr, quiet=said.quiet or not ranks.leads) as progress:
+            try:
+                result = train_architecture(architecture, recipe, out, said.seed, progress, ranks, told_to_stop)
+            except Diverged as error:
+                say(f"training cannot go on: {error}; a lower rate may help; {out} holds its last state")
+                return 1
+            except Stopped as stopped:
+                say(f"{stopped}: saved, and ready to resume; say the same again")
+                return 0
+    if result is None:  # another process speaks
+        return 0
     if said.json:
         print(_json(result))
     else:
         print(_table((name, _brief(value)) for name, value in result.items()))
         print(f"\nall of it lies in {out}")
+    return 0
+
+
+@contextmanager
+def _noting_sigterm() -> Iterator[Callable[[], bool]]:
+    """Inside, SIGTERM interrupts nothing; what is given tells whether it came."""
+    came: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    before = signal.signal(signal.SIGTERM, lambda number, _: came.append(number))
+    try:
+        yield lambda: bool(came)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def import_(said: Namespace) -> int:
+    """Take over a network that others trained.
+
+    Reads checkpoints of HRNet, Lite-HRNet and Dite-HRNet as their authors' code and mmpose write them, finds the
+    published point that has their tensors, and leaves a folder as hrnas train does. Nothing in the checkpoint is run.
+    """
+    from hrnas.names import find_architecture, runs_folder
+    from hrnas.official import import_checkpoint
+
+    named = vars(said)["as"]
+    architecture = None if named is None else find_architecture(named, said.runs)
+    out = said.out or runs_folder(said.runs) / "imported" / said.checkpoint.stem
+    document = import_checkpoint(said.checkpoint, out, said.input, architecture, said.keypoints)
+    if said.json:
+        print(_json(document))
+        return 0
+    point, count = document["point"] or named, f"{document['matched']:,}"
+    print(f"{document['family']}: {point} ({document['key']}), {document['keypoints']} keypoints, {document['input']}")
+    print(f"{count} tensors matched" + (f", {len(document['new'])} counters begin at 0" if document["new"] else ""))
+    for name in document["left"]:
+        print(f"left: {name}")
+    print(out)
+    return 0
+
+
+def predict(said: Namespace) -> int:
+    """Find keypoints in pictures and videos with a trained network.
+
+    Draws the skeletons it sees, and on request its heatmaps, and writes the keypoints down in COCO's result format.
+    Boxes come from a COCO JSON; without one each picture is one person's box. Files that cannot be read are left out
+    and named at the end; the exit status is then 1.
+    """
+    from hrnas.pose.frames import count_frames, list_files
+    from hrnas.predict import predict as look
+    from hrnas.progress import CountProgress
+    from hrnas.training.trained import load_trained
+
+    trained, files = load_trained(said.weights), list_files(said.pictures)
+    frames = sum(map(count_frames, files))
+    with CountProgress("pictures and frames", frames, sys.stderr, quiet=said.quiet) as progress:
+        told = look(trained, files, said.out, said.boxes, said.heatmaps, said.strict, progress)
+    if said.json:
+        print(_json({"out": str(said.out), **asdict(told)}))
+    else:
+        print(f"{told.persons:,} persons in {told.frames:,} pictures and frames: {said.out}")
+        if told.without_boxes:
+            print(f"{told.without_boxes:,} pictures have no box in {said.boxes} and were left out")
+    for reason in told.broken:
+        print(reason, file=sys.stderr)
+    return 1 if told.broken else 0
+
+
+def data_check(said: Namespace) -> int:
+    """Look a data set over: what is in it, and what is broken.
+
+    Opens every picture with labelled persons and counts: keypoints per person, sizes of boxes, how often each keypoint
+    is labelled. Names what cannot be learnt from, what is there twice, and what lies outside its picture; the exit
+    status is 1 when there is something to mend.
+    """
+    from hrnas.pose.check import check_data, describe_check
+    from hrnas.pose.folders import open_parts
+    from hrnas.progress import CountProgress
+
+    parts = open_parts(said.data)
+    pictures = sum(len(set(part.people.picture.tolist())) for part in parts.values())
+    with CountProgress("pictures", pictures, sys.stderr, quiet=said.quiet) as progress:
+        document = check_data(parts, progress)
+    print(_json(document) if said.json else describe_check(document))
+    return 1 if document["mend"] else 0
+
+
+def data_subset(said: Namespace) -> int:
+    """Write a small data set that is like a large one, for proxies.
+
+    Takes whole pictures, so that the numbers of labelled keypoints and the sizes of boxes are spread as in all of
+    them, the same for the same seed. The annotations are written with the names they have, and all that they say of
+    these pictures; the pictures stay where they are, and a link leads to them.
+    """
+    from hrnas.pose.folders import find_folder
+    from hrnas.pose.writing import write_subset
+    from hrnas.reading import new_folder
+
+    source = find_folder(said.data)
+    with new_folder(said.out) as folder:
+        written = write_subset(source, folder, said.persons, said.seed, copy=said.copy)
+    return _print_parts(written, said)
+
+
+def data_draw(said: Namespace) -> int:
+    """Write people that hrnas draws as a data set in COCO's layout.
+
+    They are those that a card learns from with `data: {kind: drawn}` and this seed, and a quarter as many to validate
+    on. A trainer card on COCO reads them with --data DIR.
+    """
+    from hrnas.pose.writing import write_drawn
+    from hrnas.reading import new_folder
+
+    with new_folder(said.out) as folder:
+        written = write_drawn(folder, said.persons, said.seed)
+    return _print_parts(written, said)
+
+
+def _print_parts(written: dict[str, dict[str, int]], said: Namespace) -> int:
+    """Print how much was written of each part of a data set, and where it lies."""
+    if said.json:
+        print(_json({"out": str(said.out), "parts": [{"part": name, **counts} for name, counts in written.items()]}))
+        return 0
+    for name, counts in written.items():
+        print(f"{name}: {counts['persons']} persons in {counts['pictures']} pictures")
+    print(said.out)
     return 0
 
 
@@ -394,6 +543,7 @@ _QUIET = Argument("--quiet", "", "no progress, only the result")
 _DATA = Argument("--data", "DIR", "use the pictures in this folder, in COCO's layout, instead of the card's", Path)
 _STUDY = Argument("STUDY", "", "a name under --runs, or a run folder")
 _CARD = Argument("CARD", "", "a name on the shelves, such as studies/quickstart or published/lite_hrnet_18, or a file")
+_FOLDER = "a folder in COCO's layout, or a trainer card with data in COCO's format"
 _ARCHITECTURE = Argument("ARCHITECTURE", "", "a published point's name, a YAML file, or STUDY#KEY")
 
 WORDS = {
@@ -428,10 +578,49 @@ WORDS = {
             _DATA,
             Argument("--input", "HxW", "the network's input in pixels, instead of the card's", _size),
             Argument("--epochs", "N", "train so long, instead of as the card says", _count),
+            Argument("--batch-size", "N", "persons in a step, instead of the card's; the rate goes with it", _count),
             Argument("--seed", "N", "of weights, order and augmentation (default: 0)", _seed, 0),
             Argument("--out", "DIR", "where all of it goes (default: runs/trained/KEY-TRAINER-seedN)", Path),
             _RUNS,
             _QUIET,
+            _JSON,
+        ),
+        Word(
+            import_,
+            Argument("CHECKPOINT", "", "the .pth file of the network's authors, or of mmpose", Path),
+            Argument("--as", "ARCHITECTURE", "take it for this one, instead of finding the published point"),
+            Argument("--input", "HxW", "what it was trained on (default: 256x192; MPII's 256x256)", _size),
+            Argument("--keypoints", "CARD", "a YAML file on the keypoints, if neither COCO's 17 nor MPII's 16", Path),
+            Argument("--out", "DIR", "where all of it goes (default: runs/imported/CHECKPOINT)", Path),
+            _RUNS,
+            _JSON,
+        ),
+        Word(
+            predict,
+            Argument("WEIGHTS", "", "a folder that train or import left, or one of the weights in it", Path),
+            Argument("PICTURES", "", "pictures, videos, and folders of them", Path, many=True),
+            Argument("--out", "DIR", "where all of it goes", Path, required=True),
+            Argument("--boxes", "FILE", "where the persons are: a detector's results or annotations, COCO JSON", Path),
+            Argument("--heatmaps", "", "also draw how likely each place is a keypoint's"),
+            Argument("--strict", "", "stop at the first file that cannot be read"),
+            _QUIET,
+            _JSON,
+        ),
+        Word(data_check, Argument("DATA", "", f"{_FOLDER}, or one in HRNet's layout of MPII"), _QUIET, _JSON),
+        Word(
+            data_subset,
+            Argument("DATA", "", _FOLDER),
+            Argument("--persons", "N", "at most so many of each part", _count, required=True),
+            Argument("--out", "DIR", "the new folder", Path, required=True),
+            Argument("--seed", "N", "of the choice (default: 0)", _seed, 0),
+            Argument("--copy", "", "copy the pictures, so that the folder needs no other"),
+            _JSON,
+        ),
+        Word(
+            data_draw,
+            Argument("--persons", "N", "so many to learn from", _count, required=True),
+            Argument("--out", "DIR", "the new folder", Path, required=True),
+            Argument("--seed", "N", "of the dice (default: 0)", _seed, 0),
             _JSON,
         ),
         Word(
@@ -496,14 +685,16 @@ def _run(arguments: list[str]) -> int:
         return 0
     if arguments[0] == "--version":
         arguments = ["version", *arguments[1:]]
-    if arguments[0] not in WORDS:
-        raise UserError(f"hrnas has no word '{arguments[0]}'; {_nearest(arguments[0], WORDS)}")
-    parser = word_parser(arguments[0])
-    said, strange = parser.parse_known_args(arguments[1:])
+    length = 2 if any(word.startswith(f"{arguments[0]} ") for word in WORDS) else 1
+    name, rest = " ".join(arguments[:length]), arguments[length:]
+    if name not in WORDS:
+        raise UserError(f"hrnas has no word '{name}'; {_nearest(name, WORDS)}")
+    parser = word_parser(name)
+    said, strange = parser.parse_known_args(rest)
     if strange:
-        known = [*(argument.name for argument in WORDS[arguments[0]].arguments if argument.is_option), "--help"]
-        raise UserError(f"hrnas {arguments[0]} does not take '{strange[0]}'; {_nearest(strange[0], known)}")
-    status = WORDS[arguments[0]].run(said)
+        known = [*(argument.name for argument in WORDS[name].arguments if argument.is_option), "--help"]
+        raise UserError(f"hrnas {name} does not take '{strange[0]}'; {_nearest(strange[0], known)}")
+    status = WORDS[name].run(said)
     sys.stdout.flush()
     return status
 
@@ -540,6 +731,8 @@ def _nearest(word: str, known: Iterable[str]) -> str:
 def _how_to_go_on(arguments: list[str]) -> str:
     if arguments[0] in ("search", "train", "repeat"):
         return f"nothing is lost. To go on, say the same again: {shlex.join(['hrnas', *arguments])}"
+    if arguments[0] == "predict":
+        return "what was drawn so far lies in --out"
     return "nothing was changed"
 
 

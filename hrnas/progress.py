@@ -167,6 +167,26 @@ def expected_epochs(card: StudyCard) -> int:
     return epochs
 
 
+class CountProgress(_Shown):
+    """How many of so many things are done."""
+
+    def __init__(self, things: str, total: int, stream: TextIO, quiet: bool = False) -> None:
+        super().__init__(stream, quiet)
+        self._things, self._total, self._done = things, total, 0
+        self._last_line = time.monotonic()  # what is quickly done needs no line
+
+    def __enter__(self) -> CountProgress:
+        return self
+
+    def __call__(self) -> None:
+        """One more is done."""
+        self._done += 1
+        if self._watched:
+            self._move(self._things, self._done, self._total, "")
+        else:
+            self._say(f"{self._done} of {self._total} {self._things}", now=False)
+
+
 class Step(Protocol):
     """What is read of a training loop's `Progress`."""
 
@@ -180,19 +200,29 @@ class Step(Protocol):
     def steps(self) -> int: ...
     @property
     def loss(self) -> float: ...
+    @property
+    def waiting(self) -> float: ...
 
 
 class TrainingProgress(_Shown):
-    """Epochs, steps and the loss of one training."""
+    """Epochs, steps, the loss, how long the network waits for data, and the time left of one training."""
+
+    def __init__(self, stream: TextIO, quiet: bool = False) -> None:
+        super().__init__(stream, quiet)
+        self._first: tuple[int, float] | None = None  # steps taken, and when, as the first call told it
 
     def __enter__(self) -> TrainingProgress:
         return self
 
     def __call__(self, at: Step) -> None:
         """Show where the training stands."""
-        done = at.epoch * at.steps + at.step
-        title, note = f"epoch {min(at.epoch + 1, at.epochs)}/{at.epochs}", f"loss {at.loss:.4g}"
+        done, total, now = at.epoch * at.steps + at.step, at.epochs * at.steps, time.monotonic()
+        self._first = self._first or (done, now)
+        title = f"epoch {min(at.epoch + 1, at.epochs)}/{at.epochs}"
+        note = f"loss {at.loss:.4g}, {at.waiting:.0%} waiting for data"
         if self._watched:
-            self._move(title, done, at.epochs * at.steps, note)
+            self._move(title, done, total, note)
         else:
-            self._say(f"{title}, step {at.step}/{at.steps}, {note}", now=False)
+            fresh, seconds = done - self._first[0], now - self._first[1]
+            left = f", about {format_seconds(seconds / fresh * (total - done))} left" if fresh > 0 else ""
+            self._say(f"{title}, step {at.step}/{at.steps}, {note}{left}", now=False)

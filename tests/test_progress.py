@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -118,8 +119,24 @@ def test_a_training_shows_epoch_and_loss():
     for where in (stream, terminal):
         with TrainingProgress(where) as progress:
             for step in range(1, 5):
-                progress(Progress(0, 2, step, 5, 0.5 / step, 0.1))
+                progress(Progress(0, 2, step, 5, 0.5 / step, 0.1, 0.25))
             progress(Progress(1, 2, 5, 5, 0.01, 0.2))
-    assert stream.getvalue() == "epoch 1/2, step 1/5, loss 0.5\n"  # and no line more within a quarter of a minute
+    # and no line more within a quarter of a minute
+    assert stream.getvalue() == "epoch 1/2, step 1/5, loss 0.5, 25% waiting for data\n"
     last = terminal.getvalue().rstrip().split("\r")[-1]
     assert "epoch 2/2" in last and "100%" in last and "loss 0.01" in last
+
+
+def test_a_training_says_how_long_it_will_take_from_what_it_did_since_it_was_gone_on_with(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """Four seconds a step, after 15 steps of an earlier run; after 19 steps, 81 are left."""
+    now, stream = 0.0, io.StringIO()
+    monkeypatch.setattr("hrnas.progress.time", SimpleNamespace(monotonic=lambda: now))
+    with TrainingProgress(stream) as progress:
+        for step in range(1, 7):
+            progress(Progress(1, 10, 4 + step, 10, 0.5, now))
+            now += 4.0
+    first, later = stream.getvalue().splitlines()
+    assert first.endswith("waiting for data") and later.startswith("epoch 2/10, step 9/10")
+    assert later.endswith(", about 5 min 24 s left")  # 81 times 4 s

@@ -197,10 +197,11 @@ def test_a_checkpoint_that_does_not_say_whose_it_is_is_not_trusted(
 
 
 def read_folder(folder: Path) -> dict[str, Any]:
-    """Every file of a trained folder, without how long it took."""
-    log = [dict(line, seconds="") for line in csv.DictReader(StringIO((folder / "log.csv").read_text()))]
-    rest = {path.name: path.read_bytes() for path in folder.iterdir() if path.name not in ("log.csv", "training.pt")}
-    return {"log.csv": log, **rest}
+    """Every file of a trained folder that does not say how long it took, and the log without that."""
+    log = [dict(line, seconds="", waiting="") for line in csv.DictReader(StringIO((folder / "log.csv").read_text()))]
+    files = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
+    timed = ("log.csv", "training.pt", "tensorboard/")
+    return {"log.csv": log} | {name: path.read_bytes() for name, path in files.items() if not name.startswith(timed)}
 
 
 @pytest.fixture(scope="module")
@@ -233,6 +234,7 @@ def test_a_stopped_training_goes_on_and_takes_each_step_once(
     [
         ("weights.safetensors", 1),
         ("best.safetensors", 2),
+        ("0002.jpg", 1),
         ("result.json", 1),
         ("result.json", 2),
         ("log.csv", 1),
@@ -242,9 +244,9 @@ def test_a_stopped_training_goes_on_and_takes_each_step_once(
 def test_a_training_stopped_between_two_files_writes_all_of_them_again(
     name: str, epoch: int, monkeypatch: pytest.MonkeyPatch, trained: Path, tmp_path: Path
 ) -> None:
-    from hrnas.training import full
+    from hrnas.training import folder
 
-    write, written = full.write_atomically, 0
+    write, written = folder.write_atomically, 0
 
     def write_or_stop(path: Path, content: str | bytes) -> None:
         nonlocal written
@@ -255,7 +257,7 @@ def test_a_training_stopped_between_two_files_writes_all_of_them_again(
 
     steps = Steps()
     with monkeypatch.context() as patch, pytest.raises(Stopped):
-        patch.setattr(full, "write_atomically", write_or_stop)
+        patch.setattr(folder, "write_atomically", write_or_stop)
         train_architecture(ARCHITECTURE, recipe(), tmp_path, 3, steps.on_progress)
     train_architecture(ARCHITECTURE, recipe(), tmp_path, 3, steps.on_progress)
     assert read_folder(tmp_path) == read_folder(trained) and steps == steps_of(0, 1)
@@ -386,7 +388,7 @@ def test_training_on_mpii_is_judged_by_pckh(mpii: Recipe, tmp_path: Path) -> Non
     assert result["score"] == result["pckh"] and "ap" not in result and "oks" not in result
     assert (result["persons_train"], result["persons"], result["split"]) == (3, 1, "val")
     lines = (tmp_path / "out/log.csv").read_text().splitlines()
-    assert lines[0] == "epoch,loss,seconds,pckh" and len(lines) == 3
+    assert lines[0] == "epoch,loss,seconds,waiting,pckh" and len(lines) == 3
     assert train_architecture(ARCHITECTURE, mpii, tmp_path / "out") == result
 
 
@@ -515,13 +517,16 @@ def test_the_start_says_how_weights_are_drawn() -> None:
     assert all(torch.equal(a, b) for a, b in zip(scaled.parameters(), again.parameters(), strict=True))
 
 
-def test_bf16_is_refused_where_the_device_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_half_precision_is_refused_where_the_device_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
     cuda = torch.device("cuda")
     monkeypatch.setattr(torch.amp, "is_autocast_available", lambda device: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
-    with pytest.raises(UserError, match="cannot compute in bf16; write amp: none"):
+    with pytest.raises(UserError, match="cannot train in bf16; write amp: none"):
         check_amp(recipe(amp="bf16"), cuda)
-    check_amp(recipe(), cuda)
+    for able in ("none", "fp16"):
+        check_amp(recipe(amp=able), cuda)
+    with pytest.raises(UserError, match=r"\(cpu\) cannot train in fp16; write amp: none"):
+        check_amp(recipe(amp="fp16"), CPU)
     monkeypatch.setattr(torch.amp, "is_autocast_available", lambda device: False)
-    with pytest.raises(UserError, match=r"\(cpu\) cannot compute in bf16"):
+    with pytest.raises(UserError, match=r"\(cpu\) cannot train in bf16"):
         ProxyTrainer(recipe(amp="bf16"), LADDER)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from hrnas.cards.trainer import Recipe, Schedule, load_recipe
 from hrnas.reading import UserError
 from hrnas.training.checkpoint import load_checkpoint, save_checkpoint
-from hrnas.training.loop import Diverged, OtherTraining, Training
+from hrnas.training.loop import Diverged, OtherTraining, Stopped, Training
 from hrnas.training.losses import as_confidence, cross_entropy, mean_squared_error
 from hrnas.training.schedule import rate_factor
 
@@ -63,12 +64,23 @@ class Interrupted(Exception):
     pass
 
 
+OPTIONS: list[dict[str, object]] = [
+    {},
+    {"ema": None, "schedule": {"kind": "constant"}},
+    {"optimiser": {"kind": "sgd", "rate": 0.1, "weight_decay": 1e-4}, "clip": 0.1},
+    {"optimiser": {"kind": "adamw", "weight_decay": 0.1}, "schedule": {"kind": "step", "milestones": [1, 2]}},
+    {"loss": {"kind": "cross_entropy"}, "amp": "bf16"},
+    {"amp": "fp16"},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
 @pytest.mark.parametrize("steps", [1, 3, 5, 8])
-def test_an_interrupted_run_ends_with_the_same_bits(tmp_path: Path, steps: int) -> None:
-    whole = training()
+def test_an_interrupted_run_ends_with_the_same_bits(tmp_path: Path, steps: int, options: dict[str, object]) -> None:
+    whole = training(**options)
     whole.run(Noise(), 3)
 
-    broken, taken = training(), 0
+    broken, taken = training(**options), 0
 
     def stop(_: object) -> None:
         nonlocal taken
@@ -80,13 +92,34 @@ def test_an_interrupted_run_ends_with_the_same_bits(tmp_path: Path, steps: int) 
         broken.run(Noise(), 3, on_progress=stop)
     broken.save(tmp_path / "training.pt")
     torch.manual_seed(99)  # whatever else the new process did
-    resumed = training()
+    resumed = training(**options)
     assert resumed.resume(tmp_path / "training.pt")
     resumed.run(Noise(), 3)
     assert same(whole.net.state_dict(), resumed.net.state_dict())
     assert same(whole.best_net.state_dict(), resumed.best_net.state_dict())
     assert (whole.epoch, whole.step) == (resumed.epoch, resumed.step) == (3, 0)
     assert torch.equal(whole.state()["random"], resumed.state()["random"])
+    assert (whole.loss, whole.scaler.state_dict()) == (resumed.loss, resumed.scaler.state_dict())
+
+
+@pytest.mark.parametrize("calls", [1, 2, 4, 6, 9])
+def test_who_is_asked_to_stop_saves_and_goes_on_with_the_same_bits(tmp_path: Path, calls: int) -> None:
+    whole, stopped = training(), training()
+    whole.run(Noise(), 3)
+    asked = 0
+
+    def stop() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked == calls
+
+    epoch, step = divmod(calls - 1, 3)
+    with pytest.raises(Stopped, match=f"stopped in epoch {epoch + 1} of 3, before step {step + 1}"):
+        stopped.run(Noise(), 3, checkpoint=tmp_path / "training.pt", stop=stop)
+    resumed = training()
+    assert resumed.resume(tmp_path / "training.pt") and (resumed.epoch, resumed.step) == (epoch, step)
+    resumed.run(Noise(), 3)
+    assert same(whole.net.state_dict(), resumed.net.state_dict()) and whole.loss == resumed.loss
 
 
 def test_a_crash_leaves_the_last_checkpoint(tmp_path: Path) -> None:
@@ -99,6 +132,46 @@ def test_checkpoints_are_written_inside_a_long_epoch(tmp_path: Path) -> None:
     with pytest.raises(Diverged):
         training().run(Noise(poison=(0, 2)), 3, checkpoint=tmp_path / "training.pt", save_every_seconds=0)
     assert load_checkpoint(tmp_path / "training.pt")["step"] == 2
+
+
+def test_a_full_disk_leaves_the_checkpoint_from_before(tmp_path: Path) -> None:
+    """The system refuses to write more than a KiB into a file, as a full disk refuses."""
+    resource = pytest.importorskip("resource")
+    path, run = tmp_path / "training.pt", training()
+    run.run(Noise(), 1, checkpoint=path)
+    before, limits = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**10, limits[1]))
+    try:
+        with pytest.raises(OSError, match="the checkpoint from before is whole; make room for .* MiB") as refused:
+            run.run(Noise(), 2, checkpoint=path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert refused.value.filename == str(path) and path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path], "no half of a file stays"
+
+
+def test_the_time_without_a_batch_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time passes only where batches are made (3 s each) and where a step is taken (1 s)."""
+    now = 0.0
+
+    class Slow(Noise):
+        def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
+            nonlocal now
+            for batch in super().epoch(epoch, first_step):
+                now += 3.0
+                yield batch
+
+    def step(_: object) -> None:
+        nonlocal now
+        now += 1.0
+
+    monkeypatch.setattr("hrnas.training.loop.time", SimpleNamespace(monotonic=lambda: now))
+    run, told = training(), list[float]()
+    run.net.register_forward_hook(lambda *_: step(None))
+    run.run(Noise(), 1, on_progress=lambda at: told.append(at.waiting))
+    assert told == [0.0, 0.0, 0.0] and run.waiting == 0.0
+    run.run(Slow(), 2, on_progress=lambda at: told.append(at.waiting))
+    assert told[3:] == [0.75, 0.75, 0.75] and run.waiting == 0.75
 
 
 def test_a_loss_that_is_no_number_ends_the_training_before_it_harms_the_weights() -> None:
@@ -146,11 +219,11 @@ def test_a_card_says_none_for_full_precision_because_yaml_reads_off_as_false(tmp
     assert Recipe.model_validate(TREE).amp == "none"
     card = tmp_path / "card.yaml"
     text = "data: {kind: drawn}\ninput: 32x32\nepochs: 1\nbatch_size: 2\namp: "
-    for amp in ("none", "bf16"):
+    for amp in ("none", "bf16", "fp16"):
         card.write_text(text + amp)
         assert load_recipe(str(card)).amp == amp
     card.write_text(text + "off")
-    with pytest.raises(UserError, match="amp: expected 'none' or 'bf16'"):
+    with pytest.raises(UserError, match="amp: expected 'none', 'bf16' or 'fp16'"):
         load_recipe(str(card))
 
 
@@ -182,6 +255,48 @@ def test_bf16_computes_in_bf16_and_learns_in_fp32() -> None:
     full = training()
     full.run(Noise(), 1)
     torch.testing.assert_close(run.net[0].weight, full.net[0].weight, atol=2e-2, rtol=0.1)
+
+
+def test_fp16_computes_in_fp16_and_learns_in_fp32() -> None:
+    seen: list[torch.dtype] = []
+    run, full = training(amp="fp16"), training()
+    run.net[0].register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    run.run(Noise(), 1)
+    full.run(Noise(), 1)
+    assert set(seen) == {torch.float16}
+    assert {parameter.dtype for parameter in run.net.parameters()} == {torch.float32}
+    torch.testing.assert_close(run.net[0].weight, full.net[0].weight, atol=1e-4, rtol=1e-2)
+
+
+def test_a_gradient_that_fp16_cannot_hold_halves_the_scale_and_only_one_without_a_scale_ends_the_training() -> None:
+    run = training(amp="fp16")
+    run.net.append(Steep(1.0))
+    run.run(Noise(), 1)
+    assert run.scaler.get_scale() == 2**16
+    run = training(amp="fp16")
+    run.net.append(Steep(2.0**12))
+    before = {name: value.clone() for name, value in run.net.named_parameters()}
+    run.run(Noise(), 10)
+    assert 1 < run.scaler.get_scale() < 2**16 and not same(before, dict(run.net.named_parameters()))
+    run = training(amp="fp16")
+    run.net.append(Steep(math.inf))
+    before = {name: value.clone() for name, value in run.net.named_parameters()}
+    with pytest.raises(Diverged, match=r"gradient's norm is .* in epoch 6, step 2"):  # after 16 halvings
+        run.run(Noise(), 10)
+    assert same(before, dict(run.net.named_parameters()))
+
+
+class Steep(nn.Module):
+    """Its output is its input, its slope another."""
+
+    def __init__(self, slope: float) -> None:
+        super().__init__()
+        self.slope = slope
+
+    def forward(self, heatmaps: Tensor) -> Tensor:
+        if heatmaps.requires_grad:
+            heatmaps.register_hook(lambda gradient: gradient * self.slope)
+        return heatmaps * 1
 
 
 def test_gradients_are_clipped() -> None:
@@ -246,7 +361,9 @@ def test_the_cross_entropy_is_torchs_with_soft_targets() -> None:
 
 def test_confidences_of_the_cross_entropy_are_probabilities() -> None:
     heatmaps = torch.randn(2, 5, 4, 3)
-    torch.testing.assert_close(as_confidence(heatmaps, "cross_entropy", (heatmaps[0, 0].numel(),)).sum((2, 3)), torch.ones(2, 5))
+    torch.testing.assert_close(
+        as_confidence(heatmaps, "cross_entropy", (heatmaps[0, 0].numel(),)).sum((2, 3)), torch.ones(2, 5)
+    )
     assert as_confidence(heatmaps, "mse", ()) is heatmaps
 
 

@@ -169,9 +169,10 @@ class Recipe(Options):
     """A trainer card.
 
     `start` is how fresh weights are drawn: tiny, as the `paper`s' code does, or `scaled` by their inputs, which suits
-    short budgets. `ema` is the decay of a moving average of the weights, `amp` whether the network computes in bf16
-    (only where the device can), `clip` the largest norm of a gradient, `cache` whether persons' surroundings are
-    decoded once at a reduced size (proxies) or warped from the original picture each time.
+    short budgets. `ema` is the decay of a moving average of the weights, `amp` whether the network computes in bf16 or
+    fp16 (only where the device can), `clip` the largest norm of a gradient, `cache` whether persons' surroundings are
+    decoded once at a reduced size (proxies) or warped from the original picture each time. `batch_size` counts the
+    persons of one step on all GPUs together; with `sync_norm` batch norms see them all, else each GPU its share.
     """
 
     name: str
@@ -187,7 +188,8 @@ class Recipe(Options):
     schedule: Schedule = Schedule()
     ema: Annotated[Share, Field(lt=1)] | None = None
     start: Literal["paper", "scaled"] = "paper"
-    amp: Literal["none", "bf16"] = "none"
+    amp: Literal["none", "bf16", "fp16"] = "none"
+    sync_norm: bool = False
     clip: Positive | None = None
     flip_test: bool = True
     evaluate_every: int = Field(10, ge=1)
@@ -200,11 +202,20 @@ class Recipe(Options):
         tree["codec"]["sigma"] = self.codec.sigma_at(self.input)  # the same targets, however the card says them
         if self.codec.kind != "simcc":
             del tree["codec"]["split"]
+        if not self.sync_norm:
+            del tree["sync_norm"]
         return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:10]
 
     def with_changes(self, **changes: Any) -> Recipe:
         """The same recipe with some fields replaced (those given and not None)."""
         return self.model_copy(update={key: value for key, value in changes.items() if value is not None})
+
+    def with_batch_size(self, count: int | None) -> Recipe:
+        """The same recipe for batches of another size: the rate grows with it, as in Goyal et al., arXiv 1706.02677."""
+        if count is None:
+            return self
+        rate = self.optimiser.rate * count / self.batch_size
+        return self.with_changes(batch_size=count, optimiser=self.optimiser.model_copy(update={"rate": rate}))
 
     def at(self, root: Path | None) -> Recipe:
         """The same recipe on the pictures in `root`, in its data's own layout; drawn data give way to COCO's."""

@@ -40,6 +40,7 @@ class Batches:
         source: where the pixels come from: `cut_regions(...)` or `open_pictures(...)` of the same people.
         codec: what makes targets of keypoints; it knows the size of the input.
         threads: batches prepared ahead by as many threads; 0 prepares each when it is asked for.
+        share: give only this part of each batch: which, of how many (of the processes that train together).
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Batches:
         augmentation: Augmentation | None = None,
         seed: int = 0,
         threads: int = 0,
+        share: tuple[int, int] = (0, 1),
     ) -> None:
         self.people = people
         self.codec = codec
@@ -60,6 +62,7 @@ class Batches:
         self._augmentation = augmentation
         self._seed = seed
         self._threads = threads
+        self._share = share
 
     def __len__(self) -> int:
         """Steps in an epoch."""
@@ -88,7 +91,8 @@ class Batches:
         return np.random.default_rng((self._seed, epoch)).permutation(len(self.people))
 
     def _batch(self, order: np.ndarray, epoch: int, step: int) -> Batch:
-        persons = order[step * self._batch_size : (step + 1) * self._batch_size]
+        which, parts = self._share
+        persons = order[step * self._batch_size : (step + 1) * self._batch_size][which::parts]
         transforms = self._transforms(persons, epoch)
         points, labelled = move_keypoints(self.people, persons, transforms)
         targets, weights = self.codec.targets(points, labelled)

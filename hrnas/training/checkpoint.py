@@ -14,20 +14,29 @@ FORMAT = 1
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write tensors, numbers, strings, lists and dicts; a crash leaves the file that was there before."""
+    """Write tensors, numbers, strings, lists and dicts; a crash leaves the file that was there before.
+
+    Raises:
+        OSError: the disk is full, or cannot be written to; it names the file and says what to do.
+    """
     buffer = io.BytesIO()
     torch.save({"format": FORMAT, **state}, buffer)
-    write_atomically(path, buffer.getvalue())
+    try:
+        write_atomically(path, buffer.getvalue())
+    except OSError as error:
+        need = f"{buffer.tell() / 2**20:,.0f} MiB"
+        advice = f"the checkpoint from before is whole; make room for {need} and say the same again"
+        raise OSError(error.errno, f"{error.strerror}: {advice}", str(path)) from error
 
 
-def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """Read what `save_checkpoint` wrote. Never runs code from the file (`weights_only`).
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read what `save_checkpoint` wrote, into main memory. Never runs code from the file (`weights_only`).
 
     Raises:
         UserError: the file is missing, is not a checkpoint, or of a newer format.
     """
     try:
-        state = torch.load(path, map_location=device, weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises a dozen types for a file that is not a checkpoint
         raise UserError(f"{path}: no checkpoint can be read from it ({type(error).__name__})") from None
     if not isinstance(state, dict) or state.get("format") != FORMAT:

@@ -20,7 +20,7 @@ from hrnas.pose.crops import PixelSource, apply_maps
 from hrnas.pose.keypoints import KeypointSet
 from hrnas.pose.metrics import evaluate
 from hrnas.pose.mpii import evaluate_mpii
-from hrnas.training.loop import to_input
+from hrnas.training.loop import autocast, to_input
 from hrnas.training.losses import as_confidence
 
 EVALUATION_BATCH = 64
@@ -63,7 +63,7 @@ def _confidences(
     """(batch, keypoints, ...), averaged with the mirrored images' where the recipe says so."""
 
     def look(pictures: np.ndarray) -> np.ndarray:
-        with torch.autocast(device.type, torch.bfloat16, enabled=recipe.amp == "bf16"):
+        with autocast(recipe, device):
             output = net(to_input(pictures, device))
         return as_confidence(output.float(), recipe.loss.kind, codec.parts).cpu().numpy()
 

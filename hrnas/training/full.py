@@ -1,42 +1,34 @@
 """Train one architecture by a trainer card, from scratch or from where it stopped, and report on the validation set.
 
-The folder that it leaves:
+    an epoch -> checkpoint -> evaluation, when it is due -> the next epoch
 
-    architecture.yaml  recipe.yaml     what was trained, and how
-    training.pt                        the last checkpoint: the same command goes on from it
-    weights.safetensors                the network to use (the moving average where there is one) of the last evaluation
-    best.safetensors                   the same of the evaluation with the best AP (MPII: PCKh)
-    result.json                        the scores of the last evaluation
-    log.csv                            a line for each evaluation, written when all its other files are
+What it leaves in its folder is told in `hrnas/training/folder.py`. Several processes may train it together; all of them
+run this file, and the first evaluates and writes.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import json
+import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save
-from torch import nn
+import torch
 
 from hrnas.cards.trainer import Recipe
 from hrnas.pose.batches import Batches
+from hrnas.pose.coco import People
 from hrnas.pose.codecs import make_codec
-from hrnas.reading import UserError, format_size, read_yaml, write_atomically, write_yaml
+from hrnas.reading import UserError, format_size
 from hrnas.space.architecture import Architecture
-from hrnas.training.evaluation import score_people
-from hrnas.training.loop import Progress, Training, check_amp, pick_device
+from hrnas.training.evaluation import find_candidates, score_candidates
+from hrnas.training.folder import RunFolder
+from hrnas.training.loop import OnProgress, Stopped, Training, check_amp, pick_device
 from hrnas.training.proxy import make_net, open_pixels, training_identity
+from hrnas.training.ranks import ALONE, Ranks
+from hrnas.training.samples import draw_samples, pick_samples
 from hrnas.training.sources import load_sources
-
-LOGGED = {  # by what a network is judged when it is fully trained
-    "ap": ("epoch", "loss", "seconds", "ap", "ap50", "ap75", "ap_m", "ap_l", "ar", "oks"),
-    "pckh": ("epoch", "loss", "seconds", "pckh"),
-}
 
 
 def train_architecture(
@@ -44,113 +36,117 @@ def train_architecture(
     recipe: Recipe,
     out: Path,
     seed: int = 0,
-    on_progress: Callable[[Progress], None] | None = None,
-) -> dict[str, Any]:
-    """Train by the whole recipe; AP and the rest (MPII: PCKh) are measured on the validation set with true boxes.
+    on_progress: OnProgress | None = None,
+    ranks: Ranks = ALONE,
+    stop: Callable[[], bool] = lambda: False,
+) -> dict[str, Any] | None:
+    """Train by the whole recipe; AP and the rest (MPII: PCKh) are measured on the validation set.
+
+    Args:
+        ranks: the processes that train it together, each with its share of every batch.
+        stop: asked before each step and within evaluations; then the same call goes on later as if nothing had been.
+
+    Returns:
+        The document that result.json holds; None on processes that do not lead.
 
     Raises:
         UserError: the data are not as they must be, the device cannot do what the recipe asks for, or `out` holds
             another training; then nothing was written.
         Diverged: the loss or a gradient became infinite or not a number.
+        Stopped: `stop` said so.
     """
     began = time.monotonic()
     device = pick_device()
     check_amp(recipe, device)
     sources = load_sources(recipe.data)
-    persons = len(sources.train)
-    if not persons:
-        raise UserError("data.holdout: all pictures are held out, so nobody is left to learn from; lower it")
-    train_pixels, pixels = open_pixels(sources.train, recipe), open_pixels(sources.val, recipe)
+    batches = _make_batches(sources.train, recipe, seed, ranks, device)
+    candidates, persons = find_candidates(recipe, sources.val), len(sources.train)
     net = make_net(architecture, len(sources.train.keypoint_set.names), recipe, seed)
-    training = Training(net, recipe, device, training_identity(architecture, recipe, seed, persons))
-    cards = _check_folder(out, architecture, recipe, seed)
-    training.resume(out / "training.pt")
-    for name, tree in cards.items():
-        write_yaml(out / name, tree)
-    batches = Batches(
-        sources.train,
-        train_pixels,
-        make_codec(recipe.codec, recipe.input),
-        recipe.batch_size,
-        augmentation=recipe.augmentation,
-        seed=seed,
-        threads=1,
-    )
-    measure = "pckh" if recipe.data.kind == "mpii" else "ap"
-    log = _read_log(out / "log.csv", training.epoch)
+    training = Training(net, recipe, device, training_identity(architecture, recipe, seed, persons), ranks)
+    folder = ranks.lead(lambda: RunFolder(out, architecture, recipe, seed))
+    training.resume(folder.checkpoint)
+    if ranks.leads:
+        folder.begin(training.epoch)
+        pixels, samples = open_pixels(candidates.people, recipe), pick_samples(sources.val)
+
+    def evaluate() -> None:
+        def on_batch(_: int) -> None:
+            if stop():
+                raise Stopped(f"stopped after epoch {training.epoch} of {recipe.epochs}, before its evaluation")
+
+        net = training.best_net
+        scores = score_candidates(net, sources.val, candidates, pixels, recipe, device, on_batch)
+        result = {
+            **_describe(architecture, recipe, training.epoch, seed, ranks),
+            **scores,
+            "score": scores[folder.measure],
+            "persons_train": persons,
+        }
+        seconds = time.monotonic() - began
+        times = {"epoch": training.epoch, "loss": training.loss, "seconds": seconds, "waiting": training.waiting}
+        folder.add_evaluation(times, result, net, draw_samples(net, samples, recipe, device))
+
     while True:
         due = training.epoch == recipe.epochs or (training.epoch and training.epoch % recipe.evaluate_every == 0)
-        if due and not any(line["epoch"] == training.epoch for line in log):
-            scores = score_people(training.best_net, sources.val, pixels, recipe, device)
-            scores = {**scores, "score": scores[measure], "persons_train": persons}
-            log.append({"epoch": training.epoch, "loss": training.loss, "seconds": time.monotonic() - began, **scores})
-            _save_weights(out / "weights.safetensors", training.best_net)
-            if scores[measure] >= max(line[measure] for line in log):
-                _save_weights(out / "best.safetensors", training.best_net)
-            _write_result(out, architecture, recipe, training.epoch, seed, scores)
-            _write_log(out / "log.csv", log, LOGGED[measure])  # last: an evaluation without its line is made again
+        if due and ranks.leads and not folder.is_evaluated(training.epoch):
+            try:
+                evaluate()
+            except Stopped:
+                if training.epoch == recipe.epochs:
+                    raise
+                # the others wait for this process before their next step, and stop there with it
         if training.epoch >= recipe.epochs:
-            return json.loads((out / "result.json").read_text(encoding="utf-8"))
+            return folder.result() if ranks.leads else None
         training.run(
             batches,
             training.epoch + 1,
             until_rate=recipe.epochs,
             on_progress=on_progress,
-            checkpoint=out / "training.pt",
+            checkpoint=folder.checkpoint,
+            stop=stop,
         )
+        if ranks.leads:
+            rate = training.optimiser.param_groups[0]["lr"]
+            folder.add_epoch(training.epoch, {"loss": training.loss, "rate": rate, "waiting": training.waiting})
 
 
-def _check_folder(out: Path, architecture: Architecture, recipe: Recipe, seed: int) -> dict[str, Any]:
-    """See that nothing else was begun here; returns the cards that say what is trained, by file name.
-
-    Raises:
-        UserError: the folder holds the training of something else.
-    """
-    wanted = {"seed": seed, **recipe.model_dump(mode="json")}
-    cards = {"architecture.yaml": {"architecture": architecture.tree()}, "recipe.yaml": wanted}
-    cards = json.loads(json.dumps(cards))  # tuples become lists, as YAML reads them
-    for name, tree in cards.items():
-        path = out / name
-        if path.exists() and read_yaml(path) != tree:
-            raise UserError(f"{path}: this folder holds the training of something else; say another one with --out")
-    return cards
-
-
-def _save_weights(path: Path, net: nn.Module) -> None:
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
-    write_atomically(path, save(tensors))
-
-
-def _read_log(path: Path, epoch: int) -> list[dict[str, Any]]:
-    """The lines of a log up to an epoch."""
-    if not path.exists():
-        return []
-    with path.open(encoding="utf-8", newline="") as file:
-        lines = [{name: float(value) for name, value in line.items() if value} for line in csv.DictReader(file)]
-    return [{**line, "epoch": int(line["epoch"])} for line in lines if line["epoch"] <= epoch]
-
-
-def _write_log(path: Path, log: list[dict[str, Any]], columns: Sequence[str]) -> None:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(log)
-    write_atomically(path, text.getvalue())
-
-
-def _write_result(
-    out: Path, architecture: Architecture, recipe: Recipe, epoch: int, seed: int, scores: dict[str, Any]
-) -> None:
-    result = {
+def _describe(architecture: Architecture, recipe: Recipe, epoch: int, seed: int, ranks: Ranks) -> dict[str, Any]:
+    """What scores stand for."""
+    return {
         "key": architecture.key,
         "recipe": f"{recipe.name} {recipe.fingerprint}",
         "epochs": epoch,
+        "batch_size": recipe.batch_size,
+        "rate": recipe.optimiser.rate,
+        "processes": ranks.count,
         "seed": seed,
         "data": recipe.data.label,
         "split": "val",
-        "boxes": "ground truth",
+        "boxes": recipe.boxes.label,
         "input": format_size(recipe.input),
         "flip_test": recipe.flip_test,
-        **scores,
     }
-    write_atomically(out / "result.json", json.dumps(result, indent=2))
+
+
+def _make_batches(people: People, recipe: Recipe, seed: int, ranks: Ranks, device: torch.device) -> Batches:
+    """This process's shares of all batches.
+
+    Raises:
+        UserError: there is nobody to learn from, or a batch cannot be shared evenly.
+    """
+    if not len(people):
+        raise UserError("data.holdout: all pictures are held out, so nobody is left to learn from; lower it")
+    batch = min(recipe.batch_size, len(people))
+    if batch % ranks.count:
+        raise UserError(f"batch_size: {batch} cannot be shared evenly by {ranks.count} processes; see --batch-size")
+    cores = os.cpu_count() or 1 if device.type == "cuda" else 1  # on a CPU the network needs the others itself
+    return Batches(
+        people,
+        open_pixels(people, recipe),
+        make_codec(recipe.codec, recipe.input),
+        recipe.batch_size,
+        augmentation=recipe.augmentation,
+        seed=seed,
+        threads=max(1, cores // ranks.here),
+        share=(ranks.rank, ranks.count),
+    )
