@@ -1,0 +1,78 @@
+"""The space of all papers: every published point lies in it; what it proposes can be built, taught and exported."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from onnx_outputs import onnx_outputs
+
+from hrnas.nets.cost import measure_cost
+from hrnas.nets.pose_net import PoseNet
+from hrnas.space.architecture import Architecture
+from hrnas.space.published import load_architecture, published_names
+from hrnas.space.search_space import SearchSpace, load_space
+
+SIZE = (64, 64)
+COMPARED = ("published/dite_hrnet", "published/x_hrnet")  # networks that the five papers compare with
+
+
+@cache
+def space() -> SearchSpace:
+    return load_space("joint")
+
+
+def member(seed: int) -> Architecture:
+    return space().decode(space().sample(np.random.default_rng(seed)))
+
+
+def slowly(few: int, many: int) -> list[object]:
+    """Numbers below `few`, and up to `many` in the slow run."""
+    return [*range(few), *(pytest.param(number, marks=pytest.mark.slow) for number in range(few, many))]
+
+
+@pytest.mark.parametrize("name", [name for name in published_names() if not name.startswith(COMPARED)])
+def test_every_published_point_of_the_five_papers_lies_in_it(name: str) -> None:
+    space().encode(load_architecture(name))
+
+
+@pytest.mark.parametrize("hundreds", slowly(2, 20))
+def test_random_members_are_built_and_counted(hundreds: int) -> None:
+    for seed in range(100 * hundreds, 100 * hundreds + 100):
+        architecture = member(seed)
+        try:
+            cost = measure_cost(architecture, input=SIZE)
+        except Exception as error:
+            raise AssertionError(f"member {seed}: {architecture.tree()}") from error
+        assert 0 < cost.params_live <= cost.params and cost.macs > 0
+
+
+@pytest.mark.parametrize("seed", slowly(8, 100))
+def test_a_random_member_is_taught_wherever_it_is_alive(seed: int) -> None:
+    architecture = member(seed)
+    net = PoseNet(architecture, keypoints=5)
+    net.reset_weights("scaled")
+    heatmaps = net(torch.randn(2, 3, *SIZE))
+    assert heatmaps.shape == (2, 5, 16, 16)
+    heatmaps.square().mean().backward()
+    sizes = {name: parameter.numel() for name, parameter in net.named_parameters()}
+    taught = {name for name, parameter in net.named_parameters() if parameter.grad is not None}
+    assert set(sizes) - taught == net.dead_parameters()
+    assert all(net.get_parameter(name).grad.isfinite().all() for name in taught)
+    cost = measure_cost(architecture, keypoints=5, input=SIZE)
+    assert cost.params == sum(sizes.values())
+    assert cost.params_live == sum(sizes[name] for name in taught)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning")  # torch's exporter warns of torch
+@pytest.mark.parametrize("seed", range(20))
+@torch.no_grad()
+def test_a_random_member_leaves_for_onnx_with_equal_heatmaps(seed: int) -> None:
+    net = PoseNet(member(seed), keypoints=5)
+    net.reset_weights("scaled")
+    image = torch.randn(1, 3, *SIZE)
+    (heatmaps,) = onnx_outputs(net.eval(), (image,))
+    torch.testing.assert_close(heatmaps, net(image), rtol=1e-4, atol=1e-4)
