@@ -76,3 +76,21 @@ def test_a_random_member_leaves_for_onnx_with_equal_heatmaps(seed: int) -> None:
     image = torch.randn(1, 3, *SIZE)
     (heatmaps,) = onnx_outputs(net.eval(), (image,))
     torch.testing.assert_close(heatmaps, net(image), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("measure", "most"), [("params", 2e6), ("macs", 350e6)])
+def test_every_member_of_mobile_is_as_small_as_its_card_says(measure: str, most: float) -> None:
+    """Climbs from the largest values, gene by gene, until no change of one gene makes the network larger."""
+    mobile = load_space("mobile")
+    here = tuple(gene.size - 1 for gene in mobile.genes)
+    largest, before = getattr(measure_cost(mobile.decode(here)), measure), 0
+    while largest > before:
+        before = largest
+        for index, gene in enumerate(mobile.genes):
+            for value in range(gene.size):
+                other = (*here[:index], value, *here[index + 1 :])
+                cost = getattr(measure_cost(mobile.decode(other)), measure)
+                if cost > largest:
+                    here, largest = other, cost
+    assert 0.6 * most < largest < most

@@ -12,7 +12,10 @@ from workshop import write_cards
 
 from hrnas.cli import WORDS, main, word_parser
 from hrnas.nets.cost import measure_cost
-from hrnas.space.published import load_architecture, published_names
+from hrnas.shelf import list_cards
+from hrnas.space.census import estimate_architectures
+from hrnas.space.published import load_architecture
+from hrnas.space.search_space import load_space
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted(
@@ -79,6 +82,7 @@ def test_the_readmes_lines_of_python_run(tmp_path: Path, monkeypatch: pytest.Mon
     names["study"].close()
 
 
+FIVE_PAPERS = ("le_hrnet", "sdhrnet", "lite_csw_hrnet", "hr_litenet", "greit_hrnet_18", "greit_hrnet_30")
 README_TABLE = re.findall(
     r"^\| `(published/\w+)` \| ([\d,]+) \| ([\d.]+) M \| ([\d.]+) M \| ([\d.]+) [MG] \(`(\w+)`\) \|$",
     (ROOT / "README.md").read_text(encoding="utf-8"),
@@ -87,9 +91,31 @@ README_TABLE = re.findall(
 
 
 def test_the_readmes_costs_are_those_of_the_program():
-    assert len(README_TABLE) == len(published_names())
+    assert {row[0] for row in README_TABLE} >= {f"published/{name}" for name in FIVE_PAPERS}
     for name, params, macs, as_released, printed, scale in README_TABLE:
         cost = measure_cost(load_architecture(name))
         assert f"{cost.params:,}" == params, name
         assert (f"{cost.macs / 1e6:.1f}", f"{cost.macs_as_released / 1e6:.1f}") == (macs, as_released), name
         assert f"{getattr(cost, scale):.{len(printed.partition('.')[2])}f}" == printed, name
+
+
+SPACES = re.findall(
+    r"^\| `(\w+)` \| [^|]+ \| ([\d,.e+]+) \| ([\d,.e+]+) \|$",
+    (ROOT / "search_spaces" / "README.md").read_text(encoding="utf-8"),
+    flags=re.MULTILINE,
+)
+
+
+def test_the_shelf_tells_how_many_genomes_each_space_has():
+    cards = [name for name in list_cards("search_spaces") if not name.startswith("published/")]
+    assert sorted(name for name, _, _ in SPACES) == sorted(cards)
+    for name, genomes, _ in SPACES:
+        size = load_space(name).size
+        assert genomes == (f"{size:.2e}" if size >= 10**9 else f"{size:,}"), name
+
+
+@pytest.mark.slow
+def test_the_shelf_tells_about_how_many_networks_each_space_has():
+    for name, _, networks in SPACES:
+        told = float(networks.replace(",", ""))
+        assert told == pytest.approx(estimate_architectures(load_space(name), draws=40), rel=0.02), name
