@@ -10,9 +10,13 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from toy_architectures import lite_tree
 
 from hrnas.cards.trainer import Recipe, Schedule, load_recipe
+from hrnas.nets.pose_net import PoseNet
 from hrnas.reading import UserError
+from hrnas.space.architecture import Architecture, repair
+from hrnas.space.kinds import kinds_of
 from hrnas.training.checkpoint import load_checkpoint, save_checkpoint
 from hrnas.training.loop import Diverged, OtherTraining, Stopped, Training
 from hrnas.training.losses import as_confidence, cross_entropy, mean_squared_error
@@ -317,6 +321,17 @@ def test_a_network_learns_what_it_is_shown() -> None:
 
     run.run(Same(), 40, on_progress=lambda at: losses.append(at.loss))
     assert losses[-1] < 0.6 * losses[2]
+
+
+@pytest.mark.parametrize("row", kinds_of("row"))
+def test_a_network_of_any_row_can_be_trained(row: str) -> None:
+    """Weights of five dimensions among them, which torch cannot bring into the layout of the others."""
+    tree = lite_tree()
+    tree["stages"] = [stage | {"row": {"kind": row}} for stage in tree["stages"]]
+    run = Training(PoseNet(Architecture.from_tree(repair(tree)), keypoints=3), Recipe.model_validate(TREE))
+    run.run(Noise(), 1)
+    weights = [p for p in run.net.parameters() if p.dim() == 4 and min(p.shape[1:]) > 1]
+    assert weights and all(weight.is_contiguous(memory_format=torch.channels_last) for weight in weights)
 
 
 def test_a_step_schedule_drops_at_its_milestones() -> None:

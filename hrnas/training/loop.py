@@ -142,8 +142,7 @@ class Training:
         self.device = torch.device(device)
         if recipe.sync_norm and ranks.count > 1:
             net = _share_norms(net, self.device)
-        # the layout that pictures have anyway, and the quicker one for convolutions on CPUs and GPUs
-        self.net: nn.Module = net.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.net = _channels_last(net.to(self.device))
         self.recipe = recipe
         self.identity = dict(identity or {})
         self.ranks = ranks
@@ -321,6 +320,17 @@ def _share_norms(net: nn.Module, device: torch.device) -> nn.Module:
             "sync_norm: processes share batch norms on GPUs only; write sync_norm: false, or use one process"
         )
     return nn.SyncBatchNorm.convert_sync_batchnorm(net)
+
+
+def _channels_last(net: nn.Module) -> nn.Module:
+    """The layout that pictures have anyway, and the quicker one for convolutions on CPUs and GPUs.
+
+    `Module.to` would stop at weights of five dimensions (Dite-HRNet's stacks of kernels).
+    """
+    for parameter in net.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return net
 
 
 def _make_optimiser(net: nn.Module, card: Optimiser) -> torch.optim.Optimizer:
