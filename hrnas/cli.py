@@ -217,7 +217,9 @@ def train(said: Namespace) -> int:
             say(f"batch size {recipe.batch_size} instead of {card.batch_size}: the rate goes with it, {rates}")
         with TrainingProgress(sys.stderr, quiet=said.quiet or not ranks.leads) as progress:
             try:
-                result = train_architecture(architecture, recipe, out, said.seed, progress, ranks, told_to_stop)
+                result = train_architecture(
+                    architecture, recipe, out, said.seed, progress, ranks, told_to_stop, said.strict
+                )
             except Diverged as error:
                 say(f"training cannot go on: {error}; a lower rate may help; {out} holds its last state")
                 return 1
@@ -229,9 +231,18 @@ def train(said: Namespace) -> int:
     if said.json:
         print(_json(result))
     else:
-        print(_table((name, _brief(value)) for name, value in result.items()))
+        shown = {**result, "left_out": len(result["left_out"])}
+        print(_table((name, _brief(value)) for name, value in shown.items()))
         print(f"\nall of it lies in {out}")
+    if result["left_out"]:
+        say(f"left out, because broken:\n{_first(result['left_out'])}")
     return 0
+
+
+def _first(lines: list[str], most: int = 20) -> str:
+    """The first lines of many, and how many more there are."""
+    more = [f"and {len(lines) - most} more; result.json names all of them"] if len(lines) > most else []
+    return "\n".join(f"  {line}" for line in [*lines[:most], *more])
 
 
 @contextmanager
@@ -298,6 +309,37 @@ def predict(said: Namespace) -> int:
     for reason in told.broken:
         print(reason, file=sys.stderr)
     return 1 if told.broken else 0
+
+
+def evaluate(said: Namespace) -> int:
+    """Score anybody's keypoints.
+
+    Takes a result file in COCO's format and annotations in the same, and gives COCO's ten figures, equal to
+    pycocotools', and AP of each keypoint; or a .mat file of predictions and MPII's ground truth, and gives PCKh. The
+    pictures are not needed.
+    """
+    from hrnas.pose.average_precision import ap_by_keypoint
+    from hrnas.pose.metrics import evaluate_found
+    from hrnas.pose.mpii import evaluate_mat
+    from hrnas.pose.results import read_results
+
+    scores: dict[str, Any]
+    if said.annotations.suffix == ".mat":
+        scores = evaluate_mat(said.predictions, said.annotations)
+    else:
+        truth, found = read_results(said.predictions, said.annotations, said.keypoints)
+        scores = {**evaluate_found(truth, found), "detections": len(found.scores)}
+        scores["ap_by_keypoint"] = ap_by_keypoint(truth, found)
+    untold = dict.fromkeys(("split", "boxes", "input", "flip_test"))
+    document = {"predictions": str(said.predictions), "data": str(said.annotations), **untold, **scores}
+    if said.json:
+        print(_json(document))
+        return 0
+    for name, value in document.items():
+        if name not in untold:
+            _print_tree(name, value)
+    print(f"not told by such files: {', '.join(untold)}")
+    return 0
 
 
 def data_check(said: Namespace) -> int:
@@ -579,6 +621,7 @@ WORDS = {
             Argument("--input", "HxW", "the network's input in pixels, instead of the card's", _size),
             Argument("--epochs", "N", "train so long, instead of as the card says", _count),
             Argument("--batch-size", "N", "persons in a step, instead of the card's; the rate goes with it", _count),
+            Argument("--strict", "", "stop where an annotation or a picture is broken, instead of leaving it out"),
             Argument("--seed", "N", "of weights, order and augmentation (default: 0)", _seed, 0),
             Argument("--out", "DIR", "where all of it goes (default: runs/trained/KEY-TRAINER-seedN)", Path),
             _RUNS,
@@ -604,6 +647,13 @@ WORDS = {
             Argument("--heatmaps", "", "also draw how likely each place is a keypoint's"),
             Argument("--strict", "", "stop at the first file that cannot be read"),
             _QUIET,
+            _JSON,
+        ),
+        Word(
+            evaluate,
+            Argument("--predictions", "FILE", "COCO's result format, or a .mat with preds", Path, required=True),
+            Argument("--annotations", "FILE", "COCO's format, or MPII's gt_valid.mat", Path, required=True),
+            Argument("--keypoints", "CARD", "a YAML file that says of the keypoints what the annotations do not", Path),
             _JSON,
         ),
         Word(data_check, Argument("DATA", "", f"{_FOLDER}, or one in HRNet's layout of MPII"), _QUIET, _JSON),

@@ -10,8 +10,10 @@ import json
 import math
 import os
 import re
+import shutil
 import tempfile
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -25,6 +27,7 @@ __all__ = [
     "Size",
     "UserError",
     "format_size",
+    "new_folder",
     "read_count",
     "read_json",
     "read_number",
@@ -191,6 +194,26 @@ def write_atomically(path: Path | str, content: str | bytes) -> None:
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A folder to write into, which becomes `path` when all went well, and vanishes when not.
+
+    Raises:
+        UserError: `path` is there already, and is no empty folder.
+    """
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise UserError(f"{path}: there is something already; say another folder, or remove it")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        os.replace(temporary, path)
+    except BaseException:
+        shutil.rmtree(temporary)
         raise
 
 

@@ -62,6 +62,15 @@ def mpii_root(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     return folder
 
 
+@pytest.fixture
+def small_coco(tmp_path: Path) -> Path:
+    """The folder of `small_coco.py`."""
+    from small_coco import write_small_coco
+
+    write_small_coco(tmp_path / "coco")
+    return tmp_path / "coco"
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("data"):
         root = os.environ.get("HRNAS_DATA")

@@ -9,15 +9,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from mat_files import mat_truth, write_mat
 from workshop import CARDS, write_cards, write_coco
 
 import hrnas
 from hrnas.cards.study import load_study
-from hrnas.cards.trainer import load_recipe
+from hrnas.cards.trainer import CocoData, load_recipe
 from hrnas.cli import WORDS, front_page, main, word_parser
 from hrnas.doctor import examine
 from hrnas.nets.cost import measure_cost
+from hrnas.pose.keypoints import COCO_17
 from hrnas.reading import UserError, read_yaml
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -79,6 +82,22 @@ def pictures(spoil: Callable[[Path], None], keypoints: bool = True, cache: bool 
 
 def nothing(folder: Path) -> None:
     """Change nothing."""
+
+
+ANNOTATIONS = "pictures/annotations/person_keypoints_val2017.json"
+
+
+def results(change: dict[str, Any]) -> Callable[[Path], None]:
+    """`found.json`, somebody's results on three pictures, of which the second has something wrong."""
+
+    def write(folder: Path) -> None:
+        write_coco(folder / "pictures")
+        spots = [value for k in range(17) for value in (15.0 + 3 * k, 16.0 + 5 * k, 0.5)]
+        rows = [{"image_id": n, "category_id": 1, "keypoints": spots, "score": 1 / n} for n in (1, 2, 3)]
+        rows[1].update(change)
+        (folder / "found.json").write_text(json.dumps(rows))
+
+    return write
 
 
 def another_study(folder: Path) -> None:
@@ -226,6 +245,34 @@ BAD_INPUT: dict[str, tuple[Callable[[Path], None], str, list[str]]] = {
     "a study that does not exist": (another_study, "front tinny", ["no study 'tinny' in runs; did you mean tiny?"]),
     "a key that does not exist": (another_study, "profile tiny#123456", ["tiny#123456: no architecture"]),
     "such a key where a card may stand": (another_study, "show tiny#123456", ["tiny#123456: no architecture"]),
+    "results of other pictures": (
+        results({"image_id": 99}),
+        f"evaluate --predictions found.json --annotations {ANNOTATIONS}",
+        [
+            "found.json: result 2 is of picture 99",
+            "person_keypoints_val2017.json does not know (1 of 3 results are such)",
+        ],
+    ),
+    "results with another number of keypoints": (
+        results({"keypoints": [1.0, 2.0, 1.0]}),
+        f"evaluate --predictions found.json --annotations {ANNOTATIONS}",
+        ["found.json: keypoints of result 2: 51 numbers (x, y, score of 17 keypoints) expected, 3 numbers came"],
+    ),
+    "results that are not there": (
+        results({}),
+        f"evaluate --predictions fund.json --annotations {ANNOTATIONS}",
+        ["fund.json: cannot be read: No such file"],
+    ),
+    "results for annotations": (
+        results({}),
+        "evaluate --predictions found.json --annotations found.json",
+        ["found.json: not annotations in COCO's format"],
+    ),
+    "annotations for a ground truth of MPII": (
+        results({}),
+        "evaluate --predictions found.json --annotations truth.mat",
+        ["truth.mat: cannot be read: No such file"],
+    ),
     "nothing to count": (nothing, "profile --input 64x64", ["hrnas profile: say which ARCHITECTURE", "--published"]),
     "an architecture beside all published ones": (
         nothing,
@@ -328,7 +375,7 @@ def say(capsys: pytest.CaptureFixture[str], command: str) -> Any:
 
 
 def test_the_page_and_the_program_know_the_same_words():
-    assert re.findall(r"^## hrnas (\w+)$", PAGE, flags=re.MULTILINE) == list(WORDS)
+    assert re.findall(r"^## hrnas (.+)$", PAGE, flags=re.MULTILINE) == list(WORDS)
 
 
 @pytest.mark.parametrize("word", WORDS)
@@ -341,7 +388,7 @@ def test_the_page_lists_every_argument_in_the_words_of_the_help(word: str):
 @pytest.mark.parametrize("word", WORDS)
 def test_every_word_has_a_help_page(word: str, capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit) as left:
-        main([word, "--help"])
+        main([*word.split(), "--help"])
     assert left.value.code == 0
     printed = " ".join(capsys.readouterr().out.split())
     assert all(argument.name in printed for argument in WORDS[word].arguments)
@@ -363,6 +410,24 @@ def test_json_has_the_fields_of_the_page(
     for card in ("trainers/tiny", "studies/tiny"):
         shown |= set(say(capsys, f"show {card} --json")) - of_card | {"epochs"}
     assert shown - {"name"} == set(rows(section("show"), "field"))
+
+
+def test_scores_of_files_have_the_fields_of_the_page(shop: Path, capsys: pytest.CaptureFixture[str]):
+    results({})(shop)
+    truth = mat_truth()
+    write_mat(shop / "truth.mat", truth)
+    write_mat(shop / "found.mat", {"preds": np.moveaxis(truth["pos_gt_src"], 2, 0) + 9})
+    coco = f"evaluate --predictions found.json --annotations {ANNOTATIONS}"
+    mpii = "evaluate --predictions found.mat --annotations truth.mat"
+    documents = [say(capsys, f"{command} --json") for command in (coco, mpii)]
+    elsewhere = {"ap_l", "ar_l"}  # nobody there is large
+    assert fields(documents[0]) | fields(documents[1]) | elsewhere == set(rows(section("evaluate"), "field"))
+    assert all(document[name] is None for document in documents for name in ("split", "boxes", "input", "flip_test"))
+    assert (documents[0]["persons"], documents[0]["pictures"], documents[0]["detections"]) == (16, 16, 3)
+    assert documents[0]["ar"] == pytest.approx(3 / 16) and set(documents[0]["ap_by_keypoint"]) == set(COCO_17.names)
+    assert (documents[1]["pckh"], documents[1]["pckh_0.11"]) == (1, 0)
+    assert "ap_by_keypoint:\n  nose: " in say(capsys, coco) and "boxes" in say(capsys, coco)
+    assert "left_hip: 1" in say(capsys, mpii)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -499,7 +564,16 @@ def test_a_found_network_is_trained_and_the_same_command_finds_it_done(
     monkeypatch.chdir(searched)
     key = say(capsys, "front tiny --json")["front"][0]["key"]
     result = say(capsys, f"train tiny#{key} --trainer tiny --out trained --quiet --json")
-    elsewhere = {"ap_l", "ar_l", "pckh", "pckh_low", "pckh_high"}  # nobody there is large, and it is not MPII
+    elsewhere = {
+        "ap_l",
+        "ar_l",
+        "pckh",
+        "pckh_low",
+        "pckh_high",
+        "pckh_0.1",
+        "pckh_0.11",
+        "pckh_by_keypoint",
+    }  # nobody there is large, and it is not MPII
     assert fields(result) | elsewhere == set(rows(section("train"), "field"))
     assert {name.rstrip("/") for name in rows_of_files("train")} == {p.name for p in (searched / "trained").iterdir()}
     assert say(capsys, f"train tiny#{key} --trainer tiny --out trained --quiet --json") == result
@@ -557,4 +631,5 @@ def test_another_folder_of_pictures_changes_only_the_folder(shop: Path, monkeypa
     trainer.write_text(re.sub("data: .*", own, trainer.read_text()))
     assert main(["search", "tiny", "--data", "pictures", "--trials", "1", "--quiet"]) == 0
     data = read_yaml(shop / "runs" / "tiny" / "study.yaml")["data"]
-    assert data == {"kind": "coco", "root": str(shop / "pictures"), "holdout": 0.5, "persons": 9, "drawn": 0, "seed": 3}
+    moved = CocoData(kind="coco", root=str(shop / "pictures"), holdout=0.5, persons=9, seed=3)
+    assert data == moved.model_dump(mode="json")

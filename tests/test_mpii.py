@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from mat_files import mat_truth, write_mat
 from workshop import write_mpii
 
 from hrnas.cards.trainer import MpiiData
@@ -108,12 +109,7 @@ SPOILERS = {
     "no JSON": (lambda root: (root / "annot/train.json").write_text("{"), r"train\.json: not JSON"),
     "COCO": (lambda root: (root / "annot/train.json").write_text('{"images": []}'), "not MPII's annotations"),
     "no joints": (lambda root: spoil_list(root, joints=None), "the key 'joints' is missing"),
-    "too few joints": (lambda root: spoil_list(root, joints=[[1, 2]]), r"b\.jpg has 1 joints; 16 are expected"),
-    "half a centre": (lambda root: spoil_list(root, center=[1]), "not MPII's annotations"),
     "nobody": (lambda root: (root / "annot/train.json").write_text("[]"), "nobody in it has a labelled keypoint"),
-    "no picture": (lambda root: (root / "images/a.jpg").unlink(), r"a\.jpg: the picture cannot be read"),
-    "broken picture": (lambda root: (root / "images/a.jpg").write_bytes(b"\xff\xd8\xff"), r"a\.jpg: not a JPEG"),
-    "endless picture": (lambda root: (root / "images/a.jpg").write_bytes(b"\xff\xd8" + bytes(99)), r"not a JPEG"),
 }
 
 
@@ -122,6 +118,26 @@ def test_what_cannot_be_read_is_named(folder: Path, spoil: Any, message: str) ->
     spoil(folder)
     with pytest.raises(UserError, match=message):
         read_mpii_folder(folder, "train")
+
+
+FAULTS = {
+    "too few joints": (lambda root: spoil_list(root, joints=[[1, 2]]), "person 0", r"shape \(1, 2\); \(16, 2\) is"),
+    "half a centre": (lambda root: spoil_list(root, center=[1]), "person 0", r"its center have the shape"),
+    "a joint that is no number": (lambda root: spoil_list(root, joints=[["x", 2]] * 16), "person 0", "not all numbers"),
+    "no scale": (lambda root: spoil_list(root, scale=0), "person 0", "its scale is 0; a number above 0 is expected"),
+    "no picture": (lambda root: (root / "images/a.jpg").unlink(), "a.jpg", "the picture cannot be read"),
+    "broken picture": (lambda root: (root / "images/a.jpg").write_bytes(b"\xff\xd8\xff"), "a.jpg", "not a JPEG"),
+    "endless picture": (lambda root: (root / "images/a.jpg").write_bytes(b"\xff\xd8" + bytes(9)), "a.jpg", "no.* JPEG"),
+}
+
+
+@pytest.mark.parametrize(("spoil", "where", "what"), FAULTS.values(), ids=FAULTS.keys())
+def test_what_is_broken_is_left_out_and_named(folder: Path, spoil: Any, where: str, what: str) -> None:
+    spoil(folder)
+    left = read_mpii_folder(folder, "train")
+    assert len(left) == 2 and set(left.ids) < {0, 1, 2}
+    assert len(left.faults) == 1 and left.faults[0].persons == 1
+    assert left.faults[0].where.endswith(where) and re.search(what, left.faults[0].what)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -174,49 +190,6 @@ def test_every_keypoint_is_told_pelvis_and_thorax_too(people: People) -> None:
 # .mat files
 
 
-def element(kind: int, data: bytes, order: str = "<") -> bytes:
-    """As MATLAB writes them: what is short lies in the tag."""
-    if 0 < len(data) <= 4:
-        return struct.pack(order + "I", len(data) << 16 | kind) + data.ljust(4, b"\0")
-    padding = 0 if kind == 15 else -len(data) % 8
-    return struct.pack(order + "II", kind, len(data)) + data + bytes(padding)
-
-
-def array_element(name: str, values: np.ndarray, kind: int = 6, order: str = "<") -> bytes:
-    """An array of a class; its numbers in their own type."""
-    numbers = {"f4": 7, "f8": 9, "u1": 2, "i2": 3}[values.dtype.str[1:]]
-    parts = [
-        (6, struct.pack(order + "II", kind, 0)),
-        (5, np.array(values.shape, order + "i4").tobytes()),
-        (1, name.encode()),
-        (numbers, values.astype(values.dtype.newbyteorder(order)).tobytes(order="F")),
-    ]
-    return element(14, b"".join(element(*part, order) for part in parts), order)
-
-
-def write_mat(path: Path, arrays: dict[str, np.ndarray], compressed: bool = False, order: str = "<") -> Path:
-    parts = [array_element(name, values, order=order) for name, values in arrays.items()]
-    cell = element(
-        14,
-        b"".join(
-            element(*part, order)
-            for part in (
-                (6, struct.pack(order + "II", 1, 0)),
-                (5, np.array((1, 1), order + "i4").tobytes()),
-                (1, b"dataset_joints"),
-            )
-        )
-        + parts[0],
-        order,
-    )
-    parts.append(cell)
-    if compressed:
-        parts = [element(15, zlib.compress(part), order) for part in parts]
-    header = b"MATLAB 5.0 MAT-file".ljust(124) + struct.pack(order + "H", 0x0100)
-    path.write_bytes(header + (b"IM" if order == "<" else b"MI") + b"".join(parts))
-    return path
-
-
 @pytest.mark.parametrize("order", "<>")
 @pytest.mark.parametrize("compressed", [False, True])
 def test_arrays_come_back_from_matlabs_files(tmp_path: Path, compressed: bool, order: str) -> None:
@@ -231,16 +204,6 @@ def test_arrays_come_back_from_matlabs_files(tmp_path: Path, compressed: bool, o
     assert list(read) == list(arrays), "the cell is left out"
     for name, values in arrays.items():
         np.testing.assert_array_equal(read[name], values)
-
-
-def mat_truth(persons: int = 4) -> dict[str, np.ndarray]:
-    """Heads of 30 x 40 pixels, so that PCKh measures by 30; nobody has a right ankle."""
-    places = np.random.default_rng(1).uniform(50, 300, (16, 2, persons))
-    missing = np.zeros((16, persons), np.uint8)
-    missing[0] = 1
-    boxes = np.zeros((2, 2, persons))
-    boxes[1] = np.array([30, 40])[:, None]
-    return {"jnt_missing": missing, "pos_gt_src": places, "headboxes_src": boxes}
 
 
 def test_predictions_are_measured_by_the_heads_box(tmp_path: Path) -> None:

@@ -1,8 +1,7 @@
-"""Reading people, serving them in batches, and drawing them."""
+"""Parting people, serving them in batches, and drawing them."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,245 +9,19 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from pycocotools.cocoeval import COCOeval
 
 from hrnas.cards.trainer import Augmentation
 from hrnas.pose.batches import Batches
-from hrnas.pose.coco import People, Picture, cut_boxes, join_people, read_coco_folder, read_people
+from hrnas.pose.coco import People, Picture, join_people, read_coco_folder
 from hrnas.pose.codecs import Gaussian
 from hrnas.pose.crops import apply_maps, cut_regions, open_pictures
 from hrnas.pose.drawn import draw_people
 from hrnas.pose.heatmaps import decode
-from hrnas.pose.keypoints import COCO_17, KeypointSet
+from hrnas.pose.keypoints import KeypointSet
 from hrnas.reading import UserError
 
-CATEGORY = {"id": 1, "name": "person", "keypoints": list(COCO_17.names), "skeleton": []}
-
-
-def annotation(id: int, image_id: int, **changes: Any) -> dict[str, Any]:
-    points = np.stack([np.arange(17) + 10, np.arange(17) * 2 + 20, np.full(17, 2)], axis=1)
-    row = {
-        "id": id,
-        "image_id": image_id,
-        "category_id": 1,
-        "bbox": [5, 10, 40, 50],
-        "area": 900.0,
-        "iscrowd": 0,
-        "num_keypoints": 17,
-        "keypoints": points.ravel().tolist(),
-    }
-    return row | changes
-
-
-@pytest.fixture
-def small_coco(tmp_path: Path) -> Path:
-    """Three pictures in COCO's layout: two persons, one person, a crowd and somebody without keypoints."""
-    root = tmp_path / "coco"
-    (root / "annotations").mkdir(parents=True)
-    (root / "val2017").mkdir()
-    for number in (1, 2, 3):
-        cv2.imwrite(str(root / "val2017" / f"{number}.jpg"), np.full((80, 60, 3), (10, 120, 240), np.uint8))
-    nobody = {"keypoints": [0] * 51, "num_keypoints": 0}
-    data = {
-        "images": [{"id": n, "file_name": f"{n}.jpg", "width": 60, "height": 80} for n in (1, 2, 3)],
-        "annotations": [
-            annotation(11, 1),
-            annotation(12, 1, bbox=[-5, 70, 100, 30]),
-            annotation(13, 2),
-            annotation(14, 3, iscrowd=1, **nobody),
-            annotation(15, 2, **nobody),
-            annotation(16, 3, area=0),
-        ],
-        "categories": [CATEGORY],
-    }
-    write(root, data)
-    return root
-
-
-def write(root: Path, data: object) -> Path:
-    file = root / "annotations" / "person_keypoints_val2017.json"
-    file.write_text(data if isinstance(data, str) else json.dumps(data))
-    return file
-
-
-def load(root: Path) -> dict[str, Any]:
-    return json.loads((root / "annotations" / "person_keypoints_val2017.json").read_text())
-
-
 # ---------------------------------------------------------------------------------------------------------------------
-# keypoint sets
-
-
-def test_the_coco_set_has_cocos_constants() -> None:
-    assert len(COCO_17) == 17
-    np.testing.assert_allclose(COCO_17.sigmas, COCOeval(iouType="keypoints").params.kpt_oks_sigmas)
-    assert COCO_17.upper_body == tuple(range(11))
-    assert [COCO_17.names[index] for index in COCO_17.flip_order[:3]] == ["nose", "right_eye", "left_eye"]
-    assert COCO_17.skeleton[0] == (15, 13) and len(COCO_17.skeleton) == 19
-
-
-def test_sides_and_sigmas_are_read_from_names() -> None:
-    points = KeypointSet.from_names(["head_top", "L-knee", "R-knee", "wrist_l", "wrist_r", "left tail"])
-    assert points.flip_pairs == ((1, 2), (3, 4))
-    assert points.sigmas == (0.072, 0.087, 0.087, 0.062, 0.062, 0.072)
-    assert points.upper_body == (0, 3, 4, 5)
-    np.testing.assert_array_equal(points.flip_order[points.flip_order], np.arange(6))
-
-
-def test_a_category_may_bring_its_own_sigmas() -> None:
-    points = KeypointSet.from_category({"keypoints": ["nose", "tail"], "sigmas": [0.1, 0.2], "skeleton": [[1, 2]]})
-    assert points.sigmas == (0.1, 0.2) and points.skeleton == ((0, 1),)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# reading
-
-
-def test_persons_are_read_as_hrnet_reads_them(small_coco: Path) -> None:
-    people = read_coco_folder(small_coco, "val2017")
-    assert people.ids.tolist() == [11, 12, 13]
-    assert people.picture.tolist() == [0, 0, 1]
-    np.testing.assert_array_equal(people.boxes[0], [5, 10, 39, 49])
-    np.testing.assert_array_equal(people.boxes[1], [0, 70, 59, 9])  # cut to the picture
-    assert people.keypoint_set.names == COCO_17.names
-    beside = people.bystanders
-    assert beside.picture.tolist() == [2, 1] and beside.crowd.tolist() == [True, False]
-    assert people.load_picture(0).shape == (80, 60, 3)
-    np.testing.assert_allclose(people.load_picture(0)[5, 5], [240, 120, 10], atol=3)  # RGB
-
-
-def test_boxes_outside_the_picture_have_no_size() -> None:
-    cut = cut_boxes(np.array([[200.0, 5, 10, 10]]), np.array([[60, 80]]))
-    assert (cut[:, 2:] < 0).any()
-
-
-def test_any_keypoint_set_is_read(small_coco: Path) -> None:
-    data = load(small_coco)
-    data["categories"] = [{"id": 7, "name": "hand", "keypoints": ["thumb", "palm"]}]
-    data["annotations"] = [annotation(1, 1, category_id=7, keypoints=[1, 2, 2, 0, 0, 0])]
-    people = read_people(write(small_coco, data), small_coco / "val2017")
-    assert people.keypoint_set.names == ("thumb", "palm")
-    np.testing.assert_array_equal(people.keypoints, [[[1, 2, 2], [0, 0, 0]]])
-
-
-def _drop_folder(root: Path) -> None:
-    for file in sorted(root.rglob("*"), reverse=True):
-        file.rmdir() if file.is_dir() else file.unlink()
-    root.rmdir()
-
-
-def _empty_folder(root: Path) -> None:
-    _drop_folder(root)
-    root.mkdir()
-
-
-def _no_annotations(root: Path) -> None:
-    _drop_folder(root / "annotations")
-
-
-def _no_pictures(root: Path) -> None:
-    _drop_folder(root / "val2017")
-
-
-def _empty_pictures(root: Path) -> None:
-    _empty_folder(root / "val2017")
-
-
-def _missing_picture(root: Path) -> None:
-    (root / "val2017" / "2.jpg").unlink()
-
-
-def _broken_picture(root: Path) -> None:
-    (root / "val2017" / "2.jpg").write_bytes(b"this is no picture")
-
-
-def _empty_picture(root: Path) -> None:
-    (root / "val2017" / "2.jpg").write_bytes(b"")
-
-
-def _other_size(root: Path) -> None:
-    cv2.imwrite(str(root / "val2017" / "2.jpg"), np.zeros((60, 80, 3), np.uint8))
-
-
-def _no_json(root: Path) -> None:
-    write(root, "{")
-
-
-def _other_json(root: Path) -> None:
-    write(root, {"images": []})
-
-
-def _a_list(root: Path) -> None:
-    write(root, [1])
-
-
-def _boxes_only(root: Path) -> None:
-    write(root, load(root) | {"categories": [{"id": 1, "name": "person"}]})
-
-
-def _nobody_labelled(root: Path) -> None:
-    write(root, load(root) | {"annotations": [annotation(1, 1, keypoints=[0] * 51)]})
-
-
-def _wrong_count(root: Path) -> None:
-    write(root, load(root) | {"annotations": [annotation(21, 1, keypoints=[1, 2, 2])]})
-
-
-def _unknown_picture(root: Path) -> None:
-    write(root, load(root) | {"annotations": [annotation(1, 99)]})
-
-
-def _category_is_a_word(root: Path) -> None:
-    write(root, load(root) | {"categories": ["person"]})
-
-
-def _flat_skeleton(root: Path) -> None:
-    write(root, load(root) | {"categories": [CATEGORY | {"skeleton": [1, 2]}]})
-
-
-def _no_box(root: Path) -> None:
-    row = annotation(1, 1)
-    del row["bbox"]
-    write(root, load(root) | {"annotations": [row]})
-
-
-@pytest.mark.parametrize(
-    ("spoil", "message"),
-    [
-        (_drop_folder, r"coco: there is no such folder; expected .*person_keypoints_val2017.json"),
-        (_empty_folder, r"coco: the folder is empty; expected .*val2017/\*.jpg"),
-        (_no_annotations, r"coco: there is no folder annotations/"),
-        (_no_pictures, r"val2017: there is no such folder"),
-        (_empty_pictures, r"val2017: the folder is empty"),
-        (_missing_picture, r"2.jpg: the picture is missing \(1 of 2 annotated pictures are\)"),
-        (_broken_picture, r"2.jpg: not a picture that can be decoded"),
-        (_empty_picture, r"2.jpg: not a picture that can be decoded"),
-        (_other_size, r"2.jpg: the picture is 80x60 pixels, but its annotation says 60x80"),
-        (_no_json, r"val2017.json: not JSON"),
-        (_other_json, r"val2017.json: not annotations in COCO's format: no annotations, categories"),
-        (_a_list, r"val2017.json: not annotations in COCO's format"),
-        (_boxes_only, r"val2017.json: none of its categories \(person\) names keypoints"),
-        (_nobody_labelled, r"val2017.json: no person in it has a labelled keypoint"),
-        (_wrong_count, r"val2017.json: annotation 21 has 3 numbers for its keypoints; 51 are expected"),
-        (_unknown_picture, r"val2017.json: not annotations in COCO's keypoint format: .*99"),
-        (_category_is_a_word, r"val2017.json: not annotations in COCO's keypoint format"),
-        (_flat_skeleton, r"val2017.json: not annotations in COCO's keypoint format"),
-        (_no_box, r"val2017.json: .*the key 'bbox' is missing"),
-    ],
-)
-def test_what_cannot_be_read_is_named(small_coco: Path, spoil: Any, message: str) -> None:
-    spoil(small_coco)
-    with pytest.raises(UserError, match=message):
-        cut_regions(read_coco_folder(small_coco, "val2017"), (64, 64))
-
-
-def test_the_orientation_flag_of_a_camera_is_ignored(small_coco: Path) -> None:
-    path = small_coco / "val2017" / "1.jpg"
-    raw = path.read_bytes()
-    exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"  # orientation 6: turn it
-    path.write_bytes(raw[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + raw[2:])
-    assert cv2.imread(str(path)).shape == (60, 80, 3)  # the flag is there
-    assert read_coco_folder(small_coco, "val2017").load_picture(0).shape == (80, 60, 3)
+# parts
 
 
 def test_parts_by_picture_share_no_picture_and_depend_only_on_the_seed() -> None:
@@ -268,7 +41,7 @@ def test_joined_people_keep_their_pictures(small_coco: Path) -> None:
     assert len(both) == 8 and len(both.bystanders.picture) == 2 + len(drawn.bystanders.picture)
     np.testing.assert_array_equal(both.load_picture(both.picture[3]), drawn.load_picture(0))
     np.testing.assert_array_equal(both.keypoints[3:], drawn.keypoints)
-    other = KeypointSet.from_names(["nose"])
+    other = KeypointSet(("nose",), (), (0.026,))
     with pytest.raises(UserError, match="different keypoint sets"):
         join_people(real, replace(drawn, keypoint_set=other))
 

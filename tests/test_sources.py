@@ -64,6 +64,6 @@ def test_full_training_needs_somebody_to_learn_from(tmp_path: Path) -> None:
 @pytest.mark.data
 def test_coco_parts_share_no_picture(coco_root: Path) -> None:
     parts = load_sources(CocoData(kind="coco", root=str(coco_root), holdout=0.3, persons=100, drawn=20))
-    names = [{part.pictures[i].path for i in np.unique(part.picture)} - {None} for part in parts.__dict__.values()]
+    names = [{part.pictures[i].path for i in np.unique(part.picture)} - {None} for part in parts.parts.values()]
     assert not names[0] & names[1] and not names[0] & names[2] and not names[1] & names[2]
     assert len(parts.train) <= 120 and 0 < len(parts.holdout) <= 43

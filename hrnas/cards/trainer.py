@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from hrnas.reading import Number, Options, Size, UserError, read_yaml, validate
 from hrnas.shelf import find_card
@@ -33,15 +33,85 @@ class DrawnData(Options):
         return f"drawn (seed {self.seed}, {self.train} + {self.holdout} persons)"
 
 
-class CocoData(Options):
-    """Pictures in COCO's layout: `annotations/person_keypoints_{train,val}2017.json`, `train2017/`, `val2017/`.
+def _lies_below_the_root(path: str) -> str:
+    if os.path.isabs(path) or ".." in Path(path).parts:
+        raise ValueError("this must lie below data.root; give a root that holds everything")
+    return path
 
-    `root` may hold environment variables. A part of the training *pictures* (`holdout`) is kept for the search's
-    scores, so that the validation set is only ever reported. `drawn` persons may be added to the training part.
+
+_PREFIX = "person_keypoints_"  # of COCO's annotation files
+Below = Annotated[str, AfterValidator(_lies_below_the_root)]  # a path below a data's root
+
+
+class Part(Options):
+    """A part of a data set: a file in COCO's keypoint format, and the folder that its file names begin in."""
+
+    annotations: Below
+    pictures: Below
+
+    @classmethod
+    def named(cls, name: str) -> Part:
+        """As COCO names them."""
+        return cls(annotations=f"annotations/{_PREFIX}{name}.json", pictures=name)
+
+    @classmethod
+    def all_in(cls, root: Path) -> dict[str, Part]:
+        """The parts of a folder that are named as COCO's."""
+        files = sorted((root / "annotations").glob(f"{_PREFIX}*.json"))
+        return {name: cls.named(name) for name in (file.stem.removeprefix(_PREFIX) for file in files)}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_name(cls, value: Any) -> Any:
+        return cls.named(value).model_dump() if isinstance(value, str) else value
+
+
+class Boxes(Options):
+    """Where the validation people are looked for: in the `ground truth` boxes, or in those of a detector.
+
+    A detector's `file` lists boxes as COCO's result format has them; those of a lower score than `threshold` are left
+    out. Of several detections of one person the best is kept, by OKS, in the `hard` or the `soft` way.
+    """
+
+    file: Below | None = None
+    threshold: Share = 0.0
+    suppression: Literal["hard", "soft"] = "hard"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_words(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return {} if value == "ground truth" else {"file": value}
+        return value
+
+    @property
+    def label(self) -> str:
+        """What a score says of its boxes."""
+        if self.file is None:
+            return "ground truth"
+        least = f", from a score of {self.threshold:g}" if self.threshold else ""
+        soft = ", softly suppressed" if self.suppression == "soft" else ""
+        return f"{Path(self.file).name}{least}{soft}"
+
+
+class CocoData(Options):
+    """Pictures and annotations in COCO's keypoint format, with any keypoints; as they stand, COCO 2017.
+
+    `root` may hold environment variables, and everything else lies below it. `train` and `val` are names, as COCO's
+    own `train2017` (`annotations/person_keypoints_train2017.json`, `train2017/`), or say `annotations: FILE, pictures:
+    DIR`. `keypoints` is a keypoint card that says what the annotations do not. `name` is what scores call the data.
+
+    A part of the training *pictures* (`holdout`) is kept for the search's scores, so that the validation set is only
+    ever reported. `drawn` persons may be added to the training part. `boxes` concern the validation set alone.
     """
 
     kind: Literal["coco"]
+    name: str = "coco"
     root: str = "$HRNAS_DATA/coco"
+    train: Part = Part.named("train2017")
+    val: Part = Part.named("val2017")
+    keypoints: Below | None = None
+    boxes: Boxes = Boxes()
     holdout: Annotated[Share, Field(lt=1)] = 0.25
     persons: int | None = Field(None, ge=0)
     drawn: int = Field(0, ge=0)
@@ -55,12 +125,22 @@ class CocoData(Options):
             )
         return self
 
+    @model_validator(mode="after")
+    def _only_coco_is_called_so(self) -> CocoData:
+        coco = (Part.named("train2017"), Part.named("val2017"), None)
+        if self.name == "coco" and (self.train, self.val, self.keypoints) != coco:
+            raise ValueError(
+                "name: coco is COCO 2017 with its own keypoints; call these data otherwise, as in name: lsp"
+            )
+        return self
+
     @property
     def label(self) -> str:
         """What a score says of its data."""
         most = "" if self.persons is None else f", at most {self.persons} persons"
         drawn = f" + {self.drawn} drawn persons" if self.drawn else ""
-        return f"coco (hold-out {self.holdout:g} of the training pictures, seed {self.seed}{most}{drawn})"
+        boxes = "" if self.boxes.file is None else f", boxes of {self.boxes.label}"
+        return f"{self.name} (hold-out {self.holdout:g} of the training pictures, seed {self.seed}{most}{drawn}{boxes})"
 
 
 class MpiiData(Options):
@@ -205,6 +285,11 @@ class Recipe(Options):
         if not self.sync_norm:
             del tree["sync_norm"]
         return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:10]
+
+    @property
+    def boxes(self) -> Boxes:
+        """Where the validation people are looked for."""
+        return self.data.boxes if isinstance(self.data, CocoData) else Boxes()
 
     def with_changes(self, **changes: Any) -> Recipe:
         """The same recipe with some fields replaced (those given and not None)."""

@@ -2,24 +2,27 @@
 
     annotations/person_keypoints_SPLIT.json + SPLIT/*.jpg -> People: plain arrays, one row for each labelled person
 
-Pictures are opened when they are needed, never all at once, and are read as HRNet reads them: RGB, the camera's
-orientation flag ignored, because the annotations refer to the pixels as they are stored.
+Pictures are opened when they are needed, never all at once. What is broken is left out and remembered with its reason.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 
+from hrnas.cards.keypoints import read_keypoint_card
+from hrnas.cards.trainer import Part
 from hrnas.pose.keypoints import KeypointSet
+from hrnas.pose.pictures import decode, find_damage
 from hrnas.reading import UserError, read_json
+
+AREA_OF_BOX = 0.53  # how much of its box a person fills, where annotations give no area: CrowdPose's convention
 
 
 @dataclass(frozen=True)
@@ -38,26 +41,37 @@ class Picture:
         Raises:
             UserError: the file is missing, is no picture, or has another size than its annotation says.
         """
-        raw = self.encoded if self.path is None else _read_bytes(self.path)
-        pixels = None
-        if raw:
-            flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-            pixels = cv2.imdecode(np.frombuffer(raw, np.uint8), flags)
+        pixels, reason = self._decode(self.read())
         if pixels is None:
-            raise UserError(f"{self.path}: not a picture that can be decoded (JPEG or PNG expected); replace the file")
+            raise UserError(f"{self.path}: {reason}; replace the file")
+        return pixels
+
+    def find_fault(self, raw: bytes) -> str | None:
+        """What is wrong with its file's bytes, also where a decoder would let it pass, or None."""
+        return find_damage(raw) or self._decode(raw)[1]
+
+    def _decode(self, raw: bytes) -> tuple[np.ndarray | None, str | None]:
+        """Either pixels, or a reason why there are none."""
+        pixels = decode(raw, (self.height, self.width))
+        if pixels is None:
+            return None, find_damage(raw) or "not a picture that can be decoded (JPEG or PNG expected)"
         if pixels.shape[:2] != (self.height, self.width):
             came, said = f"{pixels.shape[1]}x{pixels.shape[0]}", f"{self.width}x{self.height}"
-            raise UserError(
-                f"{self.path}: the picture is {came} pixels, but its annotation says {said} (width x height)"
-            )
-        return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+            return None, f"the picture is {came} pixels, but its annotation says {said} (width x height)"
+        return pixels, None
 
+    def read(self) -> bytes:
+        """The bytes of its file.
 
-def _read_bytes(path: str) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: the picture cannot be read: {error.strerror}") from None
+        Raises:
+            UserError: the file cannot be read.
+        """
+        if self.path is None:
+            return self.encoded or b""
+        try:
+            return Path(self.path).read_bytes()
+        except OSError as error:
+            raise UserError(f"{self.path}: the picture cannot be read: {error.strerror}") from None
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +92,18 @@ class Bystanders:
         return cls(np.zeros(0, np.int64), np.zeros((0, 4)), np.zeros(0), np.zeros(0, bool))
 
 
+class Fault(NamedTuple):
+    """Something broken in a data set, for which so many labelled persons are left out."""
+
+    kind: str  # "annotation" or "picture"
+    where: str  # "annotation 12", or a picture's file
+    what: str
+    persons: int
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}"
+
+
 @dataclass(frozen=True, eq=False)
 class People:
     """Labelled persons, one row each; pixel coordinates of the stored picture.
@@ -89,6 +115,7 @@ class People:
         areas: (persons,) area of the person's outline in square pixels, which OKS measures by; not a number where
             nobody outlined the person (MPII).
         ids: (persons,) the annotations' ids.
+        faults: why other persons, whom the annotations label too, are not among these.
     """
 
     pictures: tuple[Picture, ...]
@@ -99,6 +126,7 @@ class People:
     ids: np.ndarray
     keypoint_set: KeypointSet
     bystanders: Bystanders
+    faults: tuple[Fault, ...] = ()
 
     def __len__(self) -> int:
         return len(self.picture)
@@ -108,6 +136,22 @@ class People:
         rows = np.asarray(indices, int)
         names = ("picture", "boxes", "keypoints", "areas", "ids")
         return replace(self, **{name: getattr(self, name)[rows] for name in names})
+
+    def without_pictures(self, pictures: Iterable[int]) -> People:
+        """The same people without these pictures (indices) and everybody in them."""
+        kept = ~np.isin(np.arange(len(self.pictures)), list(pictures))
+        if kept.all():
+            return self
+        place, beside = np.cumsum(kept) - 1, self.bystanders
+        people, near = self.take(np.flatnonzero(kept[self.picture])), np.flatnonzero(kept[beside.picture])
+        return replace(
+            people,
+            pictures=tuple(picture for picture, keep in zip(self.pictures, kept, strict=True) if keep),
+            picture=place[people.picture],
+            bystanders=Bystanders(
+                place[beside.picture[near]], beside.boxes[near], beside.areas[near], beside.crowd[near]
+            ),
+        )
 
     def split_by_picture(self, fraction: float, seed: int) -> tuple[People, People]:
         """Two parts that share no picture; the second holds `fraction` of the pictures with labelled persons.
@@ -151,6 +195,7 @@ def join_people(*parts: People) -> People:
             np.concatenate([part.bystanders.areas for part in parts]),
             np.concatenate([part.bystanders.crowd for part in parts]),
         ),
+        faults=tuple(fault for part in parts for fault in part.faults),
     )
 
 
@@ -167,34 +212,54 @@ def read_coco_folder(root: Path | str, split: str) -> People:
     Raises:
         UserError: the layout, the annotations or the pictures are not as expected.
     """
-    root = Path(root)
-    layout = f"expected {root}/annotations/person_keypoints_{split}.json and {root}/{split}/*.jpg"
+    return read_part(Path(root), Part.named(split))
+
+
+def read_part(root: Path, part: Part, card: Path | None = None) -> People:
+    """Read one part of a data set; `card` as in `read_people`.
+
+    Raises:
+        UserError: the layout, the annotations or the pictures are not as expected.
+    """
+    return read_people(*find_part(root, part), card)
+
+
+def find_part(root: Path, part: Part) -> tuple[Path, Path]:
+    """The annotation file of a part, and the folder of its pictures.
+
+    Raises:
+        UserError: there is no such file.
+    """
+    file, folder = root / part.annotations, root / part.pictures
+    layout = f"expected {file} and the pictures in {folder}"
     if not root.is_dir():
         raise UserError(f"{root}: there is no such folder; {layout}")
     if not any(root.iterdir()):
         raise UserError(f"{root}: the folder is empty; {layout}")
-    if not (root / "annotations").is_dir():
-        raise UserError(f"{root}: there is no folder annotations/ in it; {layout}")
-    return read_people(root / "annotations" / f"person_keypoints_{split}.json", root / split)
+    if not file.is_file():
+        there = ", ".join(sorted(str(path.relative_to(root)) for path in file.parent.glob("*.json"))) or "none"
+        raise UserError(
+            f"{file}: there is no such file; {layout}; annotations there: {there}; if these are meant, the trainer "
+            "card has to name them (train: and val: of its data)"
+        )
+    return file, folder
 
 
-def read_people(
-    annotation_file: Path | str, pictures_folder: Path | str, keypoint_set: KeypointSet | None = None
-) -> People:
+def read_people(annotation_file: Path | str, pictures_folder: Path | str, card: Path | None = None) -> People:
     """Read all persons with at least one labelled keypoint.
 
     The rules are HRNet's: crowds, persons without keypoints and empty boxes are left out; boxes are cut to the picture.
+    A labelled person that cannot be learnt from is left out too, and is one of the `faults`.
 
     Args:
-        keypoint_set: taken from the file's category when not given.
+        card: a keypoint card that says what the file's category does not.
 
     Raises:
         UserError: naming the file and what was expected of it.
     """
     file, folder = Path(annotation_file), Path(pictures_folder)
     with explaining(file):
-        images, rows, _, points = read_annotations(file, keypoint_set)
-        return _to_people(images, rows, points, file, folder)
+        return to_people(read_annotations(file, card), file, folder)
 
 
 class Annotations(NamedTuple):
@@ -206,16 +271,20 @@ class Annotations(NamedTuple):
     keypoint_set: KeypointSet
 
 
-def read_annotations(file: Path, keypoint_set: KeypointSet | None = None) -> Annotations:
-    """Read a file in COCO's keypoint format; of several categories with keypoints, `person`.
+def read_annotations(file: Path, card: Path | None = None) -> Annotations:
+    """Read a file in COCO's keypoint format; of several categories with keypoints, `person`, else the first.
+
+    Args:
+        card: a keypoint card that says what the file's category does not.
 
     Raises:
         UserError, KeyError, TypeError, ValueError: it is another file; `explaining` makes one error of them.
     """
     data = _read_json(file)
-    category = _find_category(data, file)
+    category = _find_category(data["categories"], file, card)
+    points = KeypointSet.from_card(read_keypoint_card(category, f"{file}: category '{category.get('name')}'", card))
     rows = [row for row in data["annotations"] if row["category_id"] == category["id"]]
-    return Annotations(data["images"], rows, category["id"], keypoint_set or _read_keypoint_set(category, file))
+    return Annotations(data["images"], rows, category["id"], points)
 
 
 @contextmanager
@@ -242,72 +311,121 @@ def _is_dict(data: object) -> bool:
     return isinstance(data, dict)
 
 
-def _find_category(data: dict[str, Any], file: Path) -> dict[str, Any]:
-    """The first category with keypoints; `person` when there are several."""
-    having = [category for category in data["categories"] if category.get("keypoints")]
-    if not having:
-        names = ", ".join(str(category.get("name")) for category in data["categories"]) or "none"
+def _find_category(categories: list[dict[str, Any]], file: Path, card: Path | None) -> dict[str, Any]:
+    """The first category with keypoints, where there is a card the first at all; `person` before all others."""
+    fitting = [category for category in categories if category.get("keypoints")]
+    fitting += [category for category in categories if card is not None and category not in fitting]
+    if not fitting:
+        names = ", ".join(str(category.get("name")) for category in categories) or "none"
         raise UserError(
-            f"{file}: none of its categories ({names}) names keypoints; "
-            "a keypoint file such as person_keypoints_train2017.json is expected"
+            f"{file}: none of its categories ({names}) names keypoints; a keypoint file such as "
+            "person_keypoints_train2017.json is expected, or a keypoint card (keypoints: FILE in a trainer's data)"
         )
-    return next((category for category in having if category.get("name") == "person"), having[0])
+    return next((category for category in fitting if category.get("name") == "person"), fitting[0])
 
 
-def _read_keypoint_set(category: dict[str, Any], file: Path) -> KeypointSet:
-    points = KeypointSet.from_category(category)
-    if len(points.sigmas) != len(points):
-        raise UserError(f"{file}: its category names {len(points)} keypoints and {len(points.sigmas)} sigmas")
-    return points
+def to_people(annotations: Annotations, file: Path, folder: Path) -> People:
+    """The labelled persons of an annotation file, as `read_people` reads them; pictures are looked up, not opened.
 
-
-def _to_people(
-    images: list[dict[str, Any]], rows: list[dict[str, Any]], points: KeypointSet, file: Path, folder: Path
-) -> People:
+    Raises:
+        UserError, KeyError, TypeError, ValueError: `explaining` makes one error of them.
+    """
+    images, rows, _, points = annotations
     pictures = tuple(
         Picture(int(image["id"]), int(image["height"]), int(image["width"]), os.path.join(folder, image["file_name"]))
         for image in images
     )
-    place = {picture.id: index for index, picture in enumerate(pictures)}
-    boxes = np.array([row["bbox"] for row in rows], np.float64).reshape(-1, 4)
-    areas = np.array([row["area"] for row in rows], np.float64)
-    crowd = np.array([bool(row.get("iscrowd", 0)) for row in rows], bool)
-    picture = np.array([place[row["image_id"]] for row in rows], np.int64)
-    keypoints = _stack_keypoints(rows, len(points), file)
+    place: dict[Any, int] = {picture.id: index for index, picture in reversed(list(enumerate(pictures)))}
+    picture = np.array([place.get(row.get("image_id"), -1) for row in rows], np.int64)
+    sizes = np.array([*((one.width, one.height) for one in pictures), (0, 0)], np.float64)[picture]
+    boxes, crowd = stack_boxes(rows), np.array([bool(row.get("iscrowd", 0)) for row in rows], bool)
+    cut, areas = cut_boxes(boxes, sizes), _read_areas(rows, boxes)
+    nothing = [0] * (3 * len(points))
+    keypoints = _stack([row.get("keypoints") or nothing for row in rows], len(nothing)).reshape(-1, len(points), 3)
+    keypoints = np.where(keypoints[:, :, 2:] <= 0, 0.0, keypoints)
+    labelled = (keypoints[:, :, 2] != 0).any(axis=1)  # also what is not a number
+    person = labelled & ~crowd
 
-    sizes = np.array([(one.width, one.height) for one in pictures], np.float64).reshape(-1, 2)[picture]
-    cut = cut_boxes(boxes, sizes)
-    labelled = (keypoints[:, :, 2] > 0).any(axis=1)
-    usable = labelled & ~crowd & (areas > 0) & (cut[:, 2:] >= 0).all(axis=1)
+    faults = _Faults(rows, person)
+    faults.find(picture < 0, lambda row: f"image_id {row.get('image_id')}, but no picture has this id")
+    faults.find(~np.isfinite(boxes).all(axis=1), lambda row: f"bbox {row.get('bbox')}; four numbers are expected")
+    faults.find(~np.isfinite(keypoints).all(axis=(1, 2)), lambda row: _describe_keypoints(row, len(points)))
+    faults.find(person & (boxes[:, 2:] <= 0).any(axis=1), lambda row: f"bbox {row['bbox']} has no area")
+    faults.find(person & (cut[:, 2:] < 0).any(axis=1), lambda row: f"bbox {row['bbox']} lies outside its picture")
+    faults.find(person & ~(areas > 0), lambda row: f"area {row['area']}; a number above 0 is expected")
+    faults.find(np.array([type(row.get("id")) is not int for row in rows], bool), lambda _: "its id is no whole number")
+    usable = person & ~faults.found
     if not usable.any():
-        raise UserError(f"{file}: no person in it has a labelled keypoint; keypoint annotations are expected")
-    _check_pictures(pictures, np.unique(picture[usable]), folder)
+        first = f", but {len(faults.list)} broken annotations, the first: {faults.list[0]}" if faults.list else ""
+        raise UserError(
+            f"{file}: no person in it has a labelled keypoint{first or '; keypoint annotations are expected'}"
+        )
+    missing = _find_missing(pictures, np.unique(picture[usable]), folder)
+    for index in missing:
+        persons = int((usable & (picture == index)).sum())
+        faults.list.append(Fault("picture", str(pictures[index].path), "the picture is missing", persons))
 
-    keep, beside = np.flatnonzero(usable), np.flatnonzero(crowd | ~labelled)
-    return People(
+    keep, beside = np.flatnonzero(usable), np.flatnonzero((crowd | ~labelled) & ~faults.found)
+    people = People(
         pictures=pictures,
         picture=picture[keep],
         boxes=cut[keep],
         keypoints=keypoints[keep],
         areas=areas[keep],
-        ids=np.array([row["id"] for row in rows], np.int64)[keep],
+        ids=np.array([rows[index]["id"] for index in keep], np.int64),
         keypoint_set=points,
         bystanders=Bystanders(picture[beside], boxes[beside], areas[beside], crowd[beside]),
+        faults=tuple(faults.list),
     )
+    return people.without_pictures(missing)
 
 
-def _stack_keypoints(rows: list[dict[str, Any]], count: int, file: Path) -> np.ndarray:
-    """(rows, count, 3); rows without keypoints are all 0, as are places of unlabelled points."""
-    nothing = [0] * (3 * count)
-    flat = [row.get("keypoints") or nothing for row in rows]
-    odd = next((index for index, values in enumerate(flat) if len(values) != 3 * count), None)
-    if odd is not None:
-        raise UserError(
-            f"{file}: annotation {rows[odd].get('id')} has {len(flat[odd])} numbers for its keypoints; "
-            f"{3 * count} are expected (x, y, flag of {count} keypoints)"
-        )
-    keypoints = np.array(flat, np.float64).reshape(-1, count, 3)
-    return np.where(keypoints[:, :, 2:] > 0, keypoints, 0.0)
+class _Faults:
+    """Collects what is wrong with annotations, of each the first thing."""
+
+    def __init__(self, rows: list[dict[str, Any]], person: np.ndarray) -> None:
+        self._rows, self._person = rows, person
+        self.found = np.zeros(len(rows), bool)
+        self.list: list[Fault] = []
+
+    def find(self, which: np.ndarray, describe: Callable[[dict[str, Any]], str]) -> None:
+        """Add those of these rows (rows,) bool of which nothing is known yet."""
+        for index in np.flatnonzero(which & ~self.found):
+            row = self._rows[index]
+            where = f"annotation {row.get('id')}"
+            self.list.append(Fault("annotation", where, describe(row), int(self._person[index])))
+        self.found |= which
+
+
+def stack_boxes(rows: list[dict[str, Any]]) -> np.ndarray:
+    """The boxes of annotations as they stand there: (rows, 4), not numbers where there are not four of them."""
+    return _stack([row.get("bbox") for row in rows], 4)
+
+
+def _read_areas(rows: list[dict[str, Any]], boxes: np.ndarray) -> np.ndarray:
+    """(rows,) square pixels; where there is none, a part of the box's."""
+    areas = _stack([[row.get("area", -1)] for row in rows], 1)[:, 0]
+    given = np.array(["area" in row for row in rows], bool)
+    return np.where(given, areas, AREA_OF_BOX * boxes[:, 2] * boxes[:, 3])
+
+
+def _stack(values: list[Any], width: int) -> np.ndarray:
+    """(values, width) float; not numbers where there are not exactly so many numbers."""
+    nothing = [np.nan] * width
+    fitting = [value if isinstance(value, list) and len(value) == width else nothing for value in values]
+    try:
+        return np.array(fitting, np.float64).reshape(-1, width)
+    except (TypeError, ValueError):  # one of them holds something that is no number
+        fitting = [value if all(isinstance(v, (int, float)) for v in value) else nothing for value in fitting]
+        return np.array(fitting, np.float64).reshape(-1, width)
+
+
+def _describe_keypoints(row: dict[str, Any], count: int) -> str:
+    values = row["keypoints"]
+    if isinstance(values, list) and len(values) == 3 * count:
+        return "its keypoints are not all numbers"
+    came = f"{len(values)} numbers" if isinstance(values, list) else repr(values)
+    return f"{came} for its keypoints; {3 * count} are expected (x, y, flag of {count} keypoints)"
 
 
 def cut_boxes(boxes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
@@ -320,17 +438,21 @@ def cut_boxes(boxes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     return np.concatenate([corner, opposite - corner], axis=1)
 
 
-def _check_pictures(pictures: tuple[Picture, ...], used: np.ndarray, folder: Path) -> None:
-    """One listing of the folder answers for all pictures; none is opened."""
+def _find_missing(pictures: tuple[Picture, ...], used: np.ndarray, folder: Path) -> list[int]:
+    """Which of the pictures in use are not there; one listing of the folder answers for all of them."""
     if not folder.is_dir():
         raise UserError(f"{folder}: there is no such folder; the annotated pictures are expected in it")
     there = set(os.listdir(folder))
     if not there:
         raise UserError(f"{folder}: the folder is empty; the annotated pictures are expected in it")
-    wanted = [pictures[index].path or "" for index in used]
-    missing = [path for path in wanted if os.path.relpath(path, folder) not in there and not os.path.isfile(path)]
-    if missing:
+    missing = [
+        int(index)
+        for index, path in ((index, pictures[index].path or "") for index in used)
+        if os.path.relpath(path, folder) not in there and not os.path.isfile(path)
+    ]
+    if len(missing) == len(used):
         raise UserError(
-            f"{missing[0]}: the picture is missing ({len(missing)} of {len(wanted)} annotated pictures are); "
-            f"put the pictures into {folder}"
+            f"{pictures[missing[0]].path}: the picture is missing, and so are all {len(used)} annotated pictures; "
+            f"put them into {folder}"
         )
+    return missing

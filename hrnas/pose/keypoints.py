@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from hrnas.cards.keypoints import KeypointCard, Pair
 
 # COCO's constants (Ronchi and Perona, ICCV 2017): how far annotators scatter, as a share of the root of a person's area
 _SIGMAS = {
@@ -54,35 +56,49 @@ class KeypointSet:
         return order
 
     @classmethod
-    def from_names(
-        cls,
-        names: Iterable[str],
-        *,
-        sigmas: Iterable[float] | None = None,
-        skeleton: Iterable[tuple[int, int]] = (),
-    ) -> KeypointSet:
-        """Make a set from names alone: `left_...`/`right_...` mirror each other, known parts take COCO's sigmas."""
-        names = tuple(names)
-        sides = {_split_side(name): index for index, name in enumerate(names)}
-        pairs = tuple(
-            (index, sides["right", part])
-            for (side, part), index in sides.items()
-            if side == "left" and ("right", part) in sides
-        )
-        lower = {index for index, name in enumerate(names) if any(part in name.lower() for part in _LOWER_BODY)}
+    def from_card(cls, card: KeypointCard) -> KeypointSet:
+        """Make a set from a card; what it leaves out is read off the names.
+
+        `left_...` and `right_...` mirror each other, known parts of the body take COCO's sigmas, and hips and what lies
+        below them are the lower body.
+        """
+        names = card.keypoints
+        upper = _above_the_hips(names) if card.upper_body is None else sorted(map(card.place, card.upper_body))
         return cls(
             names=names,
-            flip_pairs=pairs,
-            sigmas=tuple(sigmas) if sigmas is not None else tuple(map(_usual_sigma, names)),
-            skeleton=tuple(skeleton),
-            upper_body=tuple(index for index in range(len(names)) if index not in lower),
+            flip_pairs=_mirrored(names) if card.flip_pairs is None else _places(card, card.flip_pairs),
+            sigmas=tuple(card.sigmas.get(name, _usual_sigma(name)) for name in names),
+            skeleton=_places(card, card.skeleton),
+            upper_body=tuple(upper),
         )
 
-    @classmethod
-    def from_category(cls, category: Mapping[str, Any]) -> KeypointSet:
-        """Read the `keypoints`, `skeleton` (counted from 1) and, where given, `sigmas` of a COCO category."""
-        skeleton = tuple((first - 1, second - 1) for first, second in category.get("skeleton", ()))
-        return cls.from_names(category["keypoints"], sigmas=category.get("sigmas"), skeleton=skeleton)
+    def to_category(self) -> dict[str, Any]:
+        """What a category of COCO's format, or a keypoint card, says of this set: `from_card` makes the same of it."""
+        return {
+            "keypoints": list(self.names),
+            "skeleton": [[first + 1, second + 1] for first, second in self.skeleton],
+            "flip_pairs": [[self.names[left], self.names[right]] for left, right in self.flip_pairs],
+            "sigmas": list(self.sigmas),
+            "upper_body": [self.names[index] for index in self.upper_body],
+        }
+
+
+def _places(card: KeypointCard, pairs: Iterable[Pair]) -> tuple[tuple[int, int], ...]:
+    return tuple((card.place(first), card.place(second)) for first, second in pairs)
+
+
+def _mirrored(names: Iterable[str]) -> tuple[tuple[int, int], ...]:
+    """Pairs of places whose names differ only in their side."""
+    sides = {_split_side(name): index for index, name in enumerate(names)}
+    return tuple(
+        (index, sides["right", part])
+        for (side, part), index in sides.items()
+        if side == "left" and ("right", part) in sides
+    )
+
+
+def _above_the_hips(names: Iterable[str]) -> list[int]:
+    return [index for index, name in enumerate(names) if not any(part in name.lower() for part in _LOWER_BODY)]
 
 
 def _split_side(name: str) -> tuple[str, str]:
@@ -100,28 +116,30 @@ def _usual_sigma(name: str) -> float:
     return _SIGMAS.get(part, _OTHER_SIGMA)
 
 
-COCO_17 = KeypointSet.from_category(
-    {
-        "keypoints": [
+COCO_17 = KeypointSet.from_card(
+    KeypointCard(
+        keypoints=(
             "nose",
             *(f"{side}_{part}" for part in ("eye", "ear", "shoulder", "elbow", "wrist") for side in ("left", "right")),
             *(f"{side}_{part}" for part in ("hip", "knee", "ankle") for side in ("left", "right")),
-        ],
-        "skeleton": [
+        ),
+        skeleton=(
             *((16, 14), (14, 12), (17, 15), (15, 13), (12, 13), (6, 12), (7, 13), (6, 7), (6, 8), (7, 9)),
             *((8, 10), (9, 11), (2, 3), (1, 2), (1, 3), (2, 4), (3, 5), (4, 6), (5, 7)),
-        ],
-    }
+        ),
+    )
 )
 
-MPII_16 = KeypointSet.from_names(
-    [
-        *("right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle"),
-        *("pelvis", "thorax", "upper_neck", "head_top"),
-        *("right_wrist", "right_elbow", "right_shoulder", "left_shoulder", "left_elbow", "left_wrist"),
-    ],
-    skeleton=[
-        *((0, 1), (1, 2), (2, 6), (6, 3), (3, 4), (4, 5), (6, 7), (7, 8), (8, 9)),
-        *((10, 11), (11, 12), (12, 7), (7, 13), (13, 14), (14, 15)),
-    ],
+MPII_16 = KeypointSet.from_card(
+    KeypointCard(
+        keypoints=(
+            *("right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle"),
+            *("pelvis", "thorax", "upper_neck", "head_top"),
+            *("right_wrist", "right_elbow", "right_shoulder", "left_shoulder", "left_elbow", "left_wrist"),
+        ),
+        skeleton=(
+            *((1, 2), (2, 3), (3, 7), (7, 4), (4, 5), (5, 6), (7, 8), (8, 9), (9, 10)),
+            *((11, 12), (12, 13), (13, 8), (8, 14), (14, 15), (15, 16)),
+        ),
+    )
 )

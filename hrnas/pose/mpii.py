@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from hrnas.pose.coco import Bystanders, People, Picture
+from hrnas.pose.coco import Bystanders, Fault, People, Picture
 from hrnas.pose.keypoints import MPII_16
 from hrnas.pose.matlab import read_mat
 from hrnas.pose.metrics import RESAMPLES, draw_again, interval
@@ -50,45 +50,67 @@ def read_mpii_folder(root: Path | str, split: str) -> People:
 
 
 def _to_people(rows: list[dict[str, Any]], folder: Path) -> People:
-    count = len(MPII_16)
-    odd = next((row for row in rows if len(row["joints"]) != count or len(row["joints_vis"]) != count), None)
-    if odd is not None:
-        raise ValueError(f"{odd['image']} has {len(odd['joints'])} joints; {count} are expected")
-    labelled = np.array([row["joints_vis"] for row in rows]).reshape(-1, count) > 0
-    keep = np.flatnonzero(labelled.any(axis=1))
-    if not len(keep):
-        raise ValueError("nobody in it has a labelled keypoint")
+    reasons = [_find_fault(row) for row in rows]
+    faults = [Fault("annotation", f"person {number}", what, 1) for number, what in enumerate(reasons) if what]
+    sound = [number for number, row in enumerate(rows) if not reasons[number] and max(row["joints_vis"]) > 0]
+    pictures: dict[str, Picture] = {}
+    for number, name in enumerate(sorted({rows[number]["image"] for number in sound})):
+        picture = _find_picture(number, folder / name)
+        if isinstance(picture, Picture):
+            pictures[name] = picture
+        else:
+            persons = sum(rows[number]["image"] == name for number in sound)
+            faults.append(Fault("picture", str(folder / name), picture, persons))
+    keep = [number for number in sound if rows[number]["image"] in pictures]
+    if not keep:
+        first = f"; the first of {len(faults)} broken ones: {faults[0]}" if faults else ""
+        raise ValueError(f"nobody in it has a labelled keypoint and a picture{first}")
 
+    place = {name: index for index, name in enumerate(pictures)}
+    rows = [rows[number] for number in keep]
+    labelled = np.array([row["joints_vis"] for row in rows]) > 0
     scales = np.array([row["scale"] for row in rows], np.float64)
     centres = np.array([row["center"] for row in rows], np.float64) - 1  # counted from 0
     centres[:, 1] += 15 * scales
     sides = np.stack([200 * scales, 200 * scales], axis=1)
     joints = np.array([row["joints"] for row in rows], np.float64) - 1
-    keypoints = np.concatenate([joints, np.full((len(rows), count, 1), 2.0)], axis=2)
-
-    names = sorted({row["image"] for row in rows})
-    place = {name: index for index, name in enumerate(names)}
-    people = People(
-        pictures=tuple(_find_picture(index, folder / name) for index, name in enumerate(names)),
+    keypoints = np.concatenate([joints, np.full((len(rows), len(MPII_16), 1), 2.0)], axis=2)
+    return People(
+        pictures=tuple(pictures.values()),
         picture=np.array([place[row["image"]] for row in rows]),
         boxes=np.concatenate([centres - sides / 2, sides], axis=1),
         keypoints=np.where(labelled[:, :, None], keypoints, 0.0),
         areas=np.full(len(rows), np.nan),
-        ids=np.arange(len(rows)),
+        ids=np.array(keep),
         keypoint_set=MPII_16,
         bystanders=Bystanders.none(),
+        faults=tuple(faults),
     )
-    return people.take(keep)
 
 
-def _find_picture(number: int, path: Path) -> Picture:
-    """A picture whose size is read from its header: the annotations do not tell it."""
+def _find_fault(row: dict[str, Any]) -> str | None:
+    """Why a person cannot be learnt from, or None."""
+    shapes = {"joints": (len(MPII_16), 2), "joints_vis": (len(MPII_16),), "center": (2,), "scale": ()}
+    for key, shape in shapes.items():
+        try:
+            values = np.array(row[key], np.float64)
+        except (TypeError, ValueError):
+            return f"its {key} are not all numbers, or not all of one length"
+        if values.shape != shape:
+            return f"its {key} have the shape {values.shape}; {shape} is expected"
+        if not np.isfinite(values).all():
+            return f"its {key} are not all numbers"
+    return None if row["scale"] > 0 else f"its scale is {row['scale']}; a number above 0 is expected"
+
+
+def _find_picture(number: int, path: Path) -> Picture | str:
+    """A picture whose size is read from its header, as the annotations do not tell it; or why there is none."""
     try:
         height, width = read_jpeg_size(path)
     except OSError as error:
-        raise UserError(f"{path}: the picture cannot be read: {error.strerror}; put MPII's pictures there") from None
+        return f"the picture cannot be read: {error.strerror}; put MPII's pictures there"
     except (struct.error, ValueError):
-        raise UserError(f"{path}: not a JPEG file; replace it by MPII's picture") from None
+        return "not a JPEG file; replace it by MPII's picture"
     return Picture(number, height, width, str(path))
 
 

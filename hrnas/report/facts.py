@@ -480,7 +480,7 @@ def front_table(facts: StudyFacts, study: str | None = None) -> tuple[FrontRow, 
 def _trainer(facts: StudyFacts) -> tuple[str, ...]:
     """What retrains a pick: on COCO the published recipe on the same pictures, else the study's own trainer."""
     data = _data(facts.card, facts.resolved)
-    if data.get("kind") != "coco":
+    if data.get("kind") != "coco" or data.get("name", "coco") != "coco":
         return "--trainer", str(facts.card.get("trainer", ""))
     root = data.get("root", COCO_ROOT)
     return "--trainer", FULL_TRAINER, *(() if root == COCO_ROOT else ("--data", str(root)))

@@ -28,7 +28,7 @@ from hrnas.training.loop import OnProgress, Stopped, Training, check_amp, pick_d
 from hrnas.training.proxy import make_net, open_pixels, training_identity
 from hrnas.training.ranks import ALONE, Ranks
 from hrnas.training.samples import draw_samples, pick_samples
-from hrnas.training.sources import load_sources
+from hrnas.training.sources import find_broken_pictures, leave_out_pictures, load_sources
 
 
 def train_architecture(
@@ -39,12 +39,14 @@ def train_architecture(
     on_progress: OnProgress | None = None,
     ranks: Ranks = ALONE,
     stop: Callable[[], bool] = lambda: False,
+    strict: bool = False,
 ) -> dict[str, Any] | None:
     """Train by the whole recipe; AP and the rest (MPII: PCKh) are measured on the validation set.
 
     Args:
         ranks: the processes that train it together, each with its share of every batch.
         stop: asked before each step and within evaluations; then the same call goes on later as if nothing had been.
+        strict: whether broken annotations and pictures are an error; else they are left out, and the result names them.
 
     Returns:
         The document that result.json holds; None on processes that do not lead.
@@ -59,6 +61,10 @@ def train_architecture(
     device = pick_device()
     check_amp(recipe, device)
     sources = load_sources(recipe.data)
+    broken = ranks.lead(lambda: find_broken_pictures(sources, whole_val=recipe.boxes.file is not None))
+    sources = leave_out_pictures(sources, broken)
+    if strict:
+        sources.refuse_faults()
     batches = _make_batches(sources.train, recipe, seed, ranks, device)
     candidates, persons = find_candidates(recipe, sources.val), len(sources.train)
     net = make_net(architecture, len(sources.train.keypoint_set.names), recipe, seed)
@@ -81,6 +87,7 @@ def train_architecture(
             **scores,
             "score": scores[folder.measure],
             "persons_train": persons,
+            "left_out": [str(fault) for fault in sources.faults],
         }
         seconds = time.monotonic() - began
         times = {"epoch": training.epoch, "loss": training.loss, "seconds": seconds, "waiting": training.waiting}

@@ -88,8 +88,11 @@ class ProxyTrainer:
         check_amp(recipe, self.device)
         if recipe.data.kind == "mpii":
             raise UserError("data: a search ranks by OKS and AP, which MPII has not; search on coco or drawn people")
+        if recipe.boxes.file is not None:
+            raise UserError("data.boxes: a search ranks by held-out training people in their own boxes; leave it out")
         self._ladder = tuple(ladder)
         self._sources = load_sources(recipe.data)
+        self._sources.refuse_faults()  # scores are compared with others of this data, as whole as it is
         if not len(self._sources.holdout):
             raise UserError("data.holdout: no picture is held out, so a search has nothing to score on; raise it")
         if len(self._sources.train) < recipe.batch_size:
