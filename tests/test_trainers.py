@@ -18,10 +18,10 @@ import torch
 import yaml
 from safetensors.torch import load_file
 from torch import nn
-from workshop import SPACE, write_mpii
+from workshop import SPACE, write_coco, write_mpii
 
 from hrnas.cards.study import Rung
-from hrnas.cards.trainer import Codec, MpiiData, Recipe, load_recipe
+from hrnas.cards.trainer import Boxes, Codec, MpiiData, Recipe, load_recipe
 from hrnas.pose.coco import People
 from hrnas.pose.crops import open_pictures
 from hrnas.pose.drawn import draw_people
@@ -29,7 +29,7 @@ from hrnas.reading import UserError
 from hrnas.shelf import list_cards
 from hrnas.space.architecture import Architecture
 from hrnas.training.checkpoint import load_checkpoint
-from hrnas.training.evaluation import predict_people, score_people
+from hrnas.training.evaluation import find_candidates, predict_people, score_candidates, score_people
 from hrnas.training.full import train_architecture
 from hrnas.training.loop import Progress, Training, check_amp
 from hrnas.training.proxy import ProxyTrainer, make_net, training_identity
@@ -265,7 +265,7 @@ def test_a_training_stopped_between_two_files_writes_all_of_them_again(
 
 def test_a_finished_training_is_not_done_again(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = read_folder(trained)
-    monkeypatch.setattr("hrnas.training.full.score_people", lambda *_: pytest.fail("measured again"))
+    monkeypatch.setattr("hrnas.training.full.score_candidates", lambda *_: pytest.fail("measured again"))
     steps = Steps()
     result = train_architecture(ARCHITECTURE, recipe(), trained, 3, steps.on_progress)
     assert not steps and result == json.loads(before["result.json"]) and read_folder(trained) == before
@@ -369,6 +369,108 @@ def test_pictures_are_looked_at_mirrored_where_the_recipe_says_so(flip_test: boo
     assert len(seer.seen) == 1 + flip_test
     if flip_test:
         assert torch.equal(seer.seen[1], seer.seen[0].flip(3))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# a detector's boxes
+
+
+def detected(people: People, folder: Path, times: int = 2, wrong: float = 0.1) -> People:
+    """A detector that saw everybody, surer of some, then everybody again, a little less surely, and at last the sky.
+
+    Returns:
+        For each box the person who is in it (the first person for the sky), picture by picture.
+    """
+    who = [*range(len(people))] * times + [0]
+    scores = [0.9 - 0.02 * person - 0.01 * turn for turn in range(times) for person in range(len(people))] + [wrong]
+    seen = people.take(who)
+    seen.boxes[-1] = (0, 0, 3, 4)
+    boxes = [
+        {"image_id": people.pictures[picture].id, "category_id": 1, "bbox": box, "score": score}
+        for picture, box, score in zip(seen.picture.tolist(), seen.boxes.tolist(), scores, strict=True)
+    ]
+    (folder / "seen.json").write_text(json.dumps(boxes))
+    return seen.take(np.argsort(seen.picture, kind="stable"))
+
+
+def boxed_recipe(folder: Path, **boxes: Any) -> Recipe:
+    data = {"kind": "coco", "root": str(folder), "boxes": {"file": "seen.json", **boxes}}
+    return recipe(data=data, input="256x192", loss={"kind": "mse"})
+
+
+def see(people: People, known: People, card: Recipe) -> dict[str, Any]:
+    """What a network that knows everybody scores in a recipe's boxes."""
+    candidates = find_candidates(card, people)
+    np.testing.assert_array_equal(candidates.people.boxes, known.boxes)
+    net, pixels = Seer(known, card.input), open_pictures(candidates.people)
+    return score_candidates(net, people, candidates, pixels, card, CPU)
+
+
+def test_doubles_are_suppressed_and_what_is_left_scores_as_in_peoples_own_boxes(tmp_path: Path) -> None:
+    people = draw_people(20, 7)
+    known = detected(people, tmp_path)
+    card = boxed_recipe(tmp_path)
+    scores = see(people, known, card)
+    own = score_people(Seer(people, card.input), people, open_pictures(people), card, CPU)
+    names = ("ap50", "ap75", "ar", "ar50", "ar75")  # AP also asks who is surer
+    assert [scores[name] for name in names] == pytest.approx([own[name] for name in names], abs=1e-9)
+    assert scores["ap_by_keypoint"]["nose"] > 0.9 and "oks" not in scores
+    softly = see(people, known, boxed_recipe(tmp_path, suppression="soft"))
+    assert softly["ap"] < scores["ap"], "the soft way keeps doubles where there are not more than 20"
+
+
+def test_what_a_detector_does_not_see_is_missed(tmp_path: Path) -> None:
+    people = draw_people(20, 7)
+    known = detected(people.take(np.arange(10)), tmp_path, times=1)
+    assert see(people, known, boxed_recipe(tmp_path))["ar50"] == pytest.approx(0.5)
+
+
+def test_a_sure_detector_of_the_sky_costs_precision(tmp_path: Path) -> None:
+    people = draw_people(20, 7)
+    sure, unsure = (see(people, detected(people, tmp_path, 1, score), boxed_recipe(tmp_path)) for score in (1.0, 0.1))
+    assert sure["ap50"] < unsure["ap50"]
+
+
+def test_boxes_below_the_threshold_are_not_looked_into(tmp_path: Path) -> None:
+    people = draw_people(6, 7)
+    detected(people, tmp_path)
+    assert len(find_candidates(boxed_recipe(tmp_path), people).scores) == 13
+    assert len(find_candidates(boxed_recipe(tmp_path, threshold=0.3), people).scores) == 12
+    assert len(find_candidates(boxed_recipe(tmp_path, threshold=0.855), people).scores) == 5
+
+
+def test_the_label_says_which_boxes_and_the_fingerprint_stays() -> None:
+    def card(boxes: Any) -> Recipe:
+        return recipe(data={"kind": "coco", "boxes": boxes})
+
+    plain, told = recipe(data={"kind": "coco"}), card("ground truth")
+    assert plain == told and plain.boxes.label == recipe().boxes.label == "ground truth"
+    assert plain.data.label == "coco (hold-out 0.25 of the training pictures, seed 0)"
+    seen = card({"file": "results/seen.json", "threshold": 0.2, "suppression": "soft"})
+    assert seen.boxes.label == "seen.json, from a score of 0.2, softly suppressed"
+    assert seen.data.label == f"coco (hold-out 0.25 of the training pictures, seed 0, boxes of {seen.boxes.label})"
+    assert card("results/seen.json").boxes == Boxes(file="results/seen.json")
+    assert seen.fingerprint == plain.fingerprint
+
+
+def test_a_full_training_says_whose_boxes_it_was_measured_in(tmp_path: Path) -> None:
+    write_coco(tmp_path)
+    box = {"image_id": 3, "category_id": 1, "bbox": [10, 10, 60, 100], "score": 0.9}
+    (tmp_path / "seen.json").write_text(json.dumps([box, box]))
+    data = {"kind": "coco", "root": str(tmp_path), "holdout": 0, "boxes": "seen.json"}
+    result = train_architecture(ARCHITECTURE, recipe(data=data, epochs=1, cache=False), tmp_path / "out")
+    assert result is not None and result["boxes"] == "seen.json" and "oks" not in result
+    assert (result["persons"], result["pictures"], result["score"]) == (16, 16, result["ap"])
+
+
+def test_boxes_that_are_not_there_stop_a_training_before_it_begins(tmp_path: Path) -> None:
+    write_coco(tmp_path)
+    card = recipe(data={"kind": "coco", "root": str(tmp_path), "boxes": "seen.json"})
+    with pytest.raises(UserError, match=r"seen\.json: cannot be read: No such file"):
+        train_architecture(ARCHITECTURE, card, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(UserError, match="data.boxes: a search ranks by held-out training people"):
+        ProxyTrainer(card, LADDER)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -20,15 +20,18 @@ from hrnas.reading import UserError, read_json
 PERSON = 1  # COCO's category; of a detector's boxes those of the others are left out
 
 
-def read_results(predictions: Path, annotations: Path) -> tuple[Truth, Found]:
+def read_results(predictions: Path, annotations: Path, card: Path | None = None) -> tuple[Truth, Found]:
     """A result file of keypoints, and everybody in the annotations that it is to be judged by.
 
     Where the first result has a `bbox`, it tells how large a detection is, as pycocotools takes it.
 
+    Args:
+        card: a keypoint card that says what the annotations do not.
+
     Raises:
         UserError: one of the files is not as it must be, or the results are of other pictures or another category.
     """
-    truth, category = _read_truth(annotations)
+    truth, category = _read_truth(annotations, card)
     rows = _read_list(predictions, "results")
     column = _Column(predictions, "result", rows)
     places = _find_pictures(column, truth.ids, annotations)
@@ -46,10 +49,10 @@ def read_results(predictions: Path, annotations: Path) -> tuple[Truth, Found]:
     return truth, Found(places, keypoints, column.numbers("score"), boxes)
 
 
-def _read_truth(file: Path) -> tuple[Truth, int]:
+def _read_truth(file: Path, card: Path | None) -> tuple[Truth, int]:
     """Everybody of the category with keypoints, and its id."""
     with explaining(file):
-        images, rows, category, points = read_annotations(file)
+        images, rows, category, points = read_annotations(file, card)
         ids = np.unique(_Column(file, "picture", images).whole_numbers("id"))
         nothing = [0] * (3 * len(points))
         column = _Column(file, "annotation", [{**row, "keypoints": row.get("keypoints") or nothing} for row in rows])
@@ -81,12 +84,13 @@ class Candidates(NamedTuple):
 def read_boxes(file: Path, people: People, threshold: float = 0.0) -> Candidates:
     """A detector's boxes of persons in the pictures of `people`, picture by picture; uncut, as HRNet takes them.
 
-    Boxes of other pictures and categories are left out, and those of a lower score than `threshold`.
+    Annotations are read too: the boxes of everybody but crowds, with the score 1. Boxes of other pictures and
+    categories are left out, and those of a lower score than `threshold`.
 
     Raises:
         UserError: it is no list of boxes, one of them has no size, or none is left.
     """
-    rows = _read_list(file, "boxes")
+    rows = _read_list(file, "boxes", annotations_too=True)
     column = _Column(file, "box", rows)
     place = {picture.id: index for index, picture in enumerate(people.pictures)}
     picture = np.array([place.get(id, -1) for id in column.whole_numbers("image_id").tolist()], int)
@@ -118,8 +122,10 @@ def read_boxes(file: Path, people: People, threshold: float = 0.0) -> Candidates
 # rows of JSON as arrays
 
 
-def _read_list(file: Path, what: str) -> list[Any]:
+def _read_list(file: Path, what: str, annotations_too: bool = False) -> list[Any]:
     rows = read_json(file)
+    if annotations_too and isinstance(rows, dict) and isinstance(rows.get("annotations"), list):
+        rows = [{**row, "score": 1.0} for row in rows["annotations"] if not row.get("iscrowd")]
     if not isinstance(rows, list):
         raise UserError(f"{file}: a list of {what} in COCO's format is expected, not {type(rows).__name__}")
     return rows
