@@ -214,6 +214,16 @@ def test_a_detection_where_nobody_is_harms_and_one_of_a_crowd_does_not(tmp_path:
         assert metrics.evaluate_found(truth, found, resamples=0)["ap"] == pytest.approx(ap)
 
 
+def test_where_nobody_has_an_area_a_part_of_the_box_stands_for_it(tmp_path: Path) -> None:
+    annotations, results = random_files(4)
+    for person in annotations["annotations"]:
+        person["area"] = 0.53 * person["bbox"][2] * person["bbox"][3]
+    expected = average_precision(Judged(*read_results(*save(tmp_path, annotations, results))))
+    for person in annotations["annotations"]:
+        del person["area"]
+    assert average_precision(Judged(*read_results(*save(tmp_path, annotations, results)))) == expected
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # persons in their own boxes
 
@@ -487,7 +497,7 @@ BAD_FILES: dict[str, tuple[Callable[[Any, Any], tuple[Any, Any]], str]] = {
         change_row(-1, keypoints=[1, 2, 2]),
         "keypoints of annotation 1: 51 numbers",
     ),
-    "an annotation without an area": (change_row(-1, area=...), "area of annotation 1: a number expected"),
+    "an annotation whose area is no number": (change_row(-1, area="large"), "area of annotation 1 is not finite"),
     "an annotation with half a box": (change_row(-1, bbox=[1, 2]), "bbox of annotation 1: 4 numbers"),
     "an annotation that lies nowhere": (
         change_row(-1, bbox=[1, 2, 3, float("nan")]),

@@ -339,7 +339,7 @@ def to_people(annotations: Annotations, file: Path, folder: Path) -> People:
     picture = np.array([place.get(row.get("image_id"), -1) for row in rows], np.int64)
     sizes = np.array([*((one.width, one.height) for one in pictures), (0, 0)], np.float64)[picture]
     boxes, crowd = stack_boxes(rows), np.array([bool(row.get("iscrowd", 0)) for row in rows], bool)
-    cut, areas = cut_boxes(boxes, sizes), _read_areas(rows, boxes)
+    cut, areas = cut_boxes(boxes, sizes), read_areas(rows, boxes)
     nothing = [0] * (3 * len(points))
     keypoints = _stack([row.get("keypoints") or nothing for row in rows], len(nothing)).reshape(-1, len(points), 3)
     keypoints = np.where(keypoints[:, :, 2:] <= 0, 0.0, keypoints)
@@ -402,7 +402,7 @@ def stack_boxes(rows: list[dict[str, Any]]) -> np.ndarray:
     return _stack([row.get("bbox") for row in rows], 4)
 
 
-def _read_areas(rows: list[dict[str, Any]], boxes: np.ndarray) -> np.ndarray:
+def read_areas(rows: list[dict[str, Any]], boxes: np.ndarray) -> np.ndarray:
     """(rows,) square pixels; where there is none, a part of the box's."""
     areas = _stack([[row.get("area", -1)] for row in rows], 1)[:, 0]
     given = np.array(["area" in row for row in rows], bool)

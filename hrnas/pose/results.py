@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hrnas.pose.average_precision import Found, Truth
-from hrnas.pose.coco import Bystanders, People, explaining, read_annotations
+from hrnas.pose.coco import Bystanders, People, explaining, read_annotations, read_areas
 from hrnas.reading import UserError, read_json
 
 PERSON = 1  # COCO's category; of a detector's boxes those of the others are left out
@@ -59,12 +59,13 @@ def _read_truth(file: Path, card: Path | None) -> tuple[Truth, int]:
         what = f"x, y, flag of {len(points)} keypoints"
         keypoints = column.numbers("keypoints", 3 * len(points), what).reshape(-1, len(points), 3)
         labelled = (keypoints[:, :, 2] > 0).sum(axis=1)
+        boxes = column.numbers("bbox", 4, "x, y, width, height")
         truth = Truth(
             ids=ids,
             picture=_find_pictures(column, ids, file),
             keypoints=keypoints,
-            boxes=column.numbers("bbox", 4, "x, y, width, height"),
-            areas=column.numbers("area"),
+            boxes=boxes,
+            areas=column.finite("area", read_areas(rows, boxes)),
             crowd=np.array([bool(row.get("iscrowd", 0)) for row in rows], bool),
             counts=np.array([row.get("num_keypoints", count) for row, count in zip(rows, labelled, strict=True)], int),
             keypoint_set=points,
@@ -158,7 +159,7 @@ class _Column:
         """(rows,) or (rows, length) float, all of them finite."""
         if not length:
             values = np.array(self._values(key, _is_number, "a number"), np.float64)
-            return self._finite(key, values)
+            return self.finite(key, values)
         what = f"{length} numbers ({meaning})"
         rows = self._values(key, lambda value: isinstance(value, list) and len(value) == length, what)
         try:
@@ -166,7 +167,7 @@ class _Column:
         except (TypeError, ValueError):
             odd = next(place for place, row in enumerate(rows) if not all(map(_is_number, row)))
             raise UserError(f"{self.file}: {key} of {self.what} {odd + 1} holds what is no number") from None
-        return self._finite(key, values)
+        return self.finite(key, values)
 
     def _values(self, key: str, is_good: Callable[[Any], bool], expected: str) -> list[Any]:
         values = [row.get(key) if isinstance(row, dict) else None for row in self._rows]
@@ -178,7 +179,8 @@ class _Column:
         came = f"{len(value)} numbers" if isinstance(value, list) else "nothing" if value is None else repr(value)
         raise UserError(f"{self.file}: {key} of {self.what} {odd + 1}: {expected} expected, {came} came")
 
-    def _finite(self, key: str, values: np.ndarray) -> np.ndarray:
+    def finite(self, key: str, values: np.ndarray) -> np.ndarray:
+        """The values of a key, all of them finite."""
         odd = np.argwhere(~np.isfinite(values))
         if len(odd):
             raise UserError(f"{self.file}: {key} of {self.what} {odd[0][0] + 1} is not finite")
