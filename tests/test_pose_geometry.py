@@ -127,6 +127,16 @@ def test_a_crop_from_the_cache_shows_what_a_crop_from_the_picture_shows() -> Non
     assert half.scale[0] == pytest.approx(96 / (160 * 0.75 * 1.25), rel=0.02)
 
 
+def test_a_crop_is_opencvs_own_warp_of_three_channels() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (300, 400, 3)).astype(np.uint8)
+    people = one_person(image, (120, 60, 80, 160), standing(120, 60, 160))
+    persons, card = np.zeros(32, np.int64), Augmentation(flip=0.5, scale=0.4, rotation=60, rotation_probability=1)
+    maps = draw_transforms(people, persons, SIZE, card, 0, 0).maps
+    crops = crop_batch(open_pictures(people), persons, maps, SIZE)
+    for crop, matrix in zip(crops, maps, strict=True):
+        np.testing.assert_array_equal(crop, cv2.warpAffine(image, matrix, SIZE[::-1], flags=cv2.INTER_LINEAR))
+
+
 def test_what_lies_outside_the_picture_is_black() -> None:
     people = one_person(np.full((60, 60, 3), 200, np.uint8), (0, 0, 20, 59), standing(0, 0, 59))
     crop = crop_batch(

@@ -195,9 +195,9 @@ def draw_gaussians(
         if radius is not None:
             middle = np.trunc(places[:, :, axis, None] + 0.5)
             factor = np.where(np.abs(np.arange(side) - middle) <= radius, factor, 0.0)
-        factors.append(factor * weights[:, :, None] if axis == 0 else factor)
+        factors.append((factor * weights[:, :, None] if axis == 0 else factor).astype(np.float32))
     across, down = factors
-    return (down[:, :, :, None] * across[:, :, None, :]).astype(np.float32), weights
+    return down[:, :, :, None] * across[:, :, None, :], weights
 
 
 def highest_cells(output: np.ndarray) -> Read:

@@ -233,7 +233,9 @@ def crop_batch(
         matrix[:, :2] /= scale
         matrix[:, 2] -= matrix[:, :2] @ offset
         crop = crops[number]
-        cv2.warpAffine(image, matrix, (width, height), dst=crop, flags=cv2.INTER_LINEAR)
+        # OpenCV 5 warps four channels in half the time of three, to the same values; adding one costs a tenth of that
+        four = cv2.warpAffine(cv2.cvtColor(image, cv2.COLOR_RGB2RGBA), matrix, (width, height), flags=cv2.INTER_LINEAR)
+        cv2.cvtColor(four, cv2.COLOR_RGBA2RGB, dst=crop)
         if tones is not None:
             cv2.LUT(crop, tones[number][:, None, :], dst=crop)
     return crops
