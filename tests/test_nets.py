@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from golden.__main__ import parameter_names
+from golden.__main__ import networks, parameter_names
 from torch import Tensor, nn
 from toy_architectures import lite_tree
 from toy_weights import enliven
@@ -18,7 +18,7 @@ from hrnas.nets.pose_net import PoseNet
 from hrnas.nets.tables import build_fusion
 from hrnas.reading import UserError
 from hrnas.space.architecture import Architecture
-from hrnas.space.kinds import kinds_of
+from hrnas.space.kinds import SLOTS, kinds_of
 from hrnas.space.kinds.fusions import LiteFusion
 from hrnas.space.published import load_point
 
@@ -114,6 +114,22 @@ def test_parameter_names_are_a_file_format() -> None:
     found = parameter_names()
     assert found["names"] == stored["names"]
     assert found["networks"] == stored["networks"]
+
+
+def test_the_names_stored_are_of_every_kind() -> None:
+    stored = {pair for architecture in networks().values() for pair in slots_and_kinds(architecture.tree())}
+    assert stored >= {(slot, kind) for slot in SLOTS for kind in kinds_of(slot) if kind != "none"}
+
+
+def slots_and_kinds(tree: Any, name: str = "") -> set[tuple[str, str]]:
+    """Every kind in a tree of plain lists and mappings, with the slot that it fills."""
+    if isinstance(tree, list):
+        return set().union(*(slots_and_kinds(value) for value in tree))
+    if not isinstance(tree, dict):
+        return set()
+    slot = "attention" if name in ("single", "first", "second") else name
+    here = {(slot, tree["kind"])} if "kind" in tree else set()
+    return here.union(*(slots_and_kinds(value, key) for key, value in tree.items()))
 
 
 # ---------------------------------------------------------------------------------------------------------------------

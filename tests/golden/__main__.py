@@ -13,11 +13,27 @@ import torch
 from hrnas.faithfulness import format_rows, read_rows
 from hrnas.nets.cost import cost_as_json, measure_cost
 from hrnas.nets.pose_net import PoseNet
+from hrnas.space.architecture import Architecture
 from hrnas.space.published import load_point, published_names
 
 HERE = Path(__file__).parent
 FAITHFULNESS = HERE.parent.parent / "docs" / "faithfulness.md"
 SETTINGS = {"coco 256x192": (17, (256, 192)), "coco 384x288": (17, (384, 288)), "mpii 256x256": (16, (256, 256))}
+
+# the kinds that no published point has
+UNPUBLISHED_STAGE = {
+    "modules": 1,
+    "blocks": 1,
+    "transition": {"kind": "ghost"},
+    "row": {"kind": "residual", "attention": {"kind": "coordinate"}},
+    "fusion": {"kind": "ghost"},
+}
+UNPUBLISHED = {
+    "stem": {"kind": "shuffle"},
+    "widths": [32, 64, 128],
+    "stages": [UNPUBLISHED_STAGE, UNPUBLISHED_STAGE | {"row": {"kind": "bottleneck"}}],
+    "head": {"kind": "simcc"},
+}
 
 
 def costs() -> dict[str, Any]:
@@ -31,13 +47,19 @@ def costs() -> dict[str, Any]:
     }
 
 
+def networks() -> dict[str, Architecture]:
+    """Networks in which every kind stands."""
+    points = {name: load_point(name).architecture for name in published_names()}
+    return points | {"unpublished kinds": Architecture.from_tree(UNPUBLISHED)}
+
+
 def parameter_names() -> dict[str, Any]:
     """The names with every number made `#`, once each, and a digest of each network's names and shapes in order."""
     patterns: set[str] = set()
     digests = {}
-    for name in published_names():
+    for name, architecture in networks().items():
         with torch.device("meta"):
-            state = PoseNet(load_point(name).architecture, keypoints=17).state_dict()
+            state = PoseNet(architecture, keypoints=17).state_dict()
         lines = [f"{key} {tuple(value.shape)}" for key, value in state.items()]
         patterns |= {re.sub(r"\b\d+", "#", key) for key in state}
         digests[name] = {"count": len(lines), "sha256": hashlib.sha256("\n".join(lines).encode()).hexdigest()}
