@@ -94,10 +94,14 @@ def test_a_training_leaves_its_curves_and_a_picture_for_each_evaluation(tmp_path
 
 
 def test_nothing_is_written_in_a_folder_before_a_training_begins(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path / "out", toy_ranks.ARCHITECTURE, RECIPE, 0)
+    folder = RunFolder(tmp_path / "out", toy_ranks.ARCHITECTURE, RECIPE, COCO_17, 0)
     assert not (tmp_path / "out").exists()
     folder.begin(0)
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["architecture.yaml", "recipe.yaml"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "architecture.yaml",
+        "keypoints.yaml",
+        "recipe.yaml",
+    ]
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """What a training leaves behind.
 
 architecture.yaml  recipe.yaml     what was trained, and how
+keypoints.yaml                     what its keypoints are called, and which belong together
 training.pt                        the last checkpoint: the same command goes on from it
 weights.safetensors                the network to use (the moving average where there is one) of the last evaluation
 best.safetensors                   the same of the evaluation with the best AP (MPII: PCKh)
@@ -19,13 +20,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save
 from torch import nn
 
 from hrnas.cards.trainer import Recipe
+from hrnas.pose.keypoints import KeypointSet
 from hrnas.reading import UserError, read_yaml, write_atomically, write_yaml
 from hrnas.space.architecture import Architecture
 from hrnas.training.events import EventWriter
+from hrnas.training.trained import ARCHITECTURE, KEYPOINTS, RECIPE, WEIGHTS, save_weights
 
 TIMES = ("epoch", "loss", "seconds", "waiting")
 LOGGED = {  # by what a network is judged when it is fully trained
@@ -41,14 +43,20 @@ class RunFolder:
         UserError: another training was begun in it.
     """
 
-    def __init__(self, path: Path, architecture: Architecture, recipe: Recipe, seed: int) -> None:
+    def __init__(
+        self, path: Path, architecture: Architecture, recipe: Recipe, keypoint_set: KeypointSet, seed: int
+    ) -> None:
         self.path = path
         self.checkpoint = path / "training.pt"
         self.measure = "pckh" if recipe.data.kind == "mpii" else "ap"  # what the best weights are best in
         self._log: list[dict[str, Any]] = []
         self._events = EventWriter(path / "tensorboard")
         wanted = {"seed": seed, **recipe.model_dump(mode="json")}
-        cards = {"architecture.yaml": {"architecture": architecture.tree()}, "recipe.yaml": wanted}
+        cards = {
+            ARCHITECTURE: {"architecture": architecture.tree()},
+            RECIPE: wanted,
+            KEYPOINTS: keypoint_set.to_category(),
+        }
         self._cards: dict[str, Any] = json.loads(json.dumps(cards))  # tuples become lists, as YAML reads them
         for name, tree in self._cards.items():
             if (path / name).exists() and read_yaml(path / name) != tree:
@@ -81,9 +89,9 @@ class RunFolder:
         """
         epoch = times["epoch"]
         self._log.append({**times, **result, "epoch": epoch})
-        _save_weights(self.path / "weights.safetensors", net)
+        save_weights(self.path / WEIGHTS, net)
         if result[self.measure] >= max(line[self.measure] for line in self._log):
-            _save_weights(self.path / "best.safetensors", net)
+            save_weights(self.path / "best.safetensors", net)
         write_atomically(self.path / "samples" / f"{epoch:04d}.jpg", samples)
         scores = {name: result[name] for name in LOGGED[self.measure] if name in result}
         self._events.write(epoch, {f"val/{name}": value for name, value in scores.items()})
@@ -94,11 +102,6 @@ class RunFolder:
     def result(self) -> dict[str, Any]:
         """The document of the last evaluation."""
         return json.loads((self.path / "result.json").read_text(encoding="utf-8"))
-
-
-def _save_weights(path: Path, net: nn.Module) -> None:
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
-    write_atomically(path, save(tensors))
 
 
 def _read_log(path: Path, epoch: int) -> list[dict[str, Any]]:

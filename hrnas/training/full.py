@@ -69,7 +69,7 @@ def train_architecture(
     candidates, persons = find_candidates(recipe, sources.val), len(sources.train)
     net = make_net(architecture, len(sources.train.keypoint_set.names), recipe, seed)
     training = Training(net, recipe, device, training_identity(architecture, recipe, seed, persons), ranks)
-    folder = ranks.lead(lambda: RunFolder(out, architecture, recipe, seed))
+    folder = ranks.lead(lambda: RunFolder(out, architecture, recipe, sources.train.keypoint_set, seed))
     training.resume(folder.checkpoint)
     if ranks.leads:
         folder.begin(training.epoch)

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from hrnas.cards.reading import Reading
 from hrnas.cards.trainer import Optimiser, Recipe
 from hrnas.pose.codecs import make_codec
 from hrnas.reading import UserError
@@ -106,9 +107,9 @@ def check_amp(recipe: Recipe, device: torch.device) -> None:
         raise UserError(f"amp: {came}; write amp: none in the trainer card")
 
 
-def autocast(recipe: Recipe, device: torch.device) -> torch.autocast:
+def autocast(reading: Reading, device: torch.device) -> torch.autocast:
     """Inside, a network computes as the card's `amp` says."""
-    return torch.autocast(device.type, AMP.get(recipe.amp), enabled=recipe.amp != "none")
+    return torch.autocast(device.type, AMP.get(reading.amp), enabled=reading.amp != "none")
 
 
 def to_input(images: np.ndarray, device: torch.device) -> Tensor:
