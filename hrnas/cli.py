@@ -735,8 +735,7 @@ def _run(arguments: list[str]) -> int:
         return 0
     if arguments[0] == "--version":
         arguments = ["version", *arguments[1:]]
-    length = 2 if any(word.startswith(f"{arguments[0]} ") for word in WORDS) else 1
-    name, rest = " ".join(arguments[:length]), arguments[length:]
+    name, rest = split_word(arguments)
     if name not in WORDS:
         raise UserError(f"hrnas has no word '{name}'; {_nearest(name, WORDS)}")
     parser = word_parser(name)
@@ -747,6 +746,12 @@ def _run(arguments: list[str]) -> int:
     status = WORDS[name].run(said)
     sys.stdout.flush()
     return status
+
+
+def split_word(arguments: list[str]) -> tuple[str, list[str]]:
+    """The word that a command begins with, which may be two (`data check`), and what follows it."""
+    length = 2 if any(word.startswith(f"{arguments[0]} ") for word in WORDS) else 1
+    return " ".join(arguments[:length]), arguments[length:]
 
 
 def front_page() -> str:

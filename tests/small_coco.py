@@ -19,7 +19,9 @@ def write_small_coco(root: Path) -> None:
     (root / "annotations").mkdir(parents=True)
     (root / "val2017").mkdir()
     for number in (1, 2, 3):
-        cv2.imwrite(str(root / "val2017" / f"{number}.jpg"), np.full((80, 60, 3), (10, 120, 240 - number), np.uint8))
+        cv2.imwrite(
+            str(root / "val2017" / f"{number}.jpg"), np.full((80, 60, 3), (10, 120, 240 - 10 * number), np.uint8)
+        )
     nobody = {"keypoints": [0] * 51, "num_keypoints": 0}
     data = {
         "images": [{"id": n, "file_name": f"{n}.jpg", "width": 60, "height": 80} for n in (1, 2, 3)],

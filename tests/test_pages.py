@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from workshop import write_cards
 
-from hrnas.cli import WORDS, main, word_parser
+from hrnas.cli import WORDS, main, split_word, word_parser
 from hrnas.nets.cost import measure_cost
 from hrnas.shelf import list_cards
 from hrnas.space.census import estimate_architectures
@@ -49,10 +49,10 @@ def test_what_a_page_tells_to_type_can_be_typed(page: Path):
     text = page.read_text(encoding="utf-8")
     for command in said_in_blocks(text):
         plain = re.sub(r"\s+#\s.*", "", command)  # a comment; not the # of STUDY#KEY
-        _, word, *rest = shlex.split(re.sub(r"\bN\b", "1", plain.replace("HxW", "64x64")))
+        word, rest = split_word(shlex.split(re.sub(r"\bN\b", "1", plain.replace("HxW", "64x64")))[1:])
         assert word_parser(word).parse_known_args(rest)[1] == [], command
     for command in said_in_sentences(text):
-        _, word, *rest = command.split()
+        word, rest = split_word(command.split()[1:])
         assert word in WORDS, command
         options = {argument.name for argument in WORDS[word].arguments} | {"--help"}
         assert {part for part in rest if part.startswith("--")} <= options, command

@@ -92,7 +92,7 @@ def check_data(parts: Mapping[str, Opened], on_picture: Callable[[], None] = lam
     """
     counts: list[dict[str, Any]] = []
     faults: list[dict[str, Any]] = []
-    known: dict[bytes, tuple[str, str]] = {}  # files by their digest: part and path
+    known: dict[bytes, tuple[str, int, str]] = {}  # files by their digest: part, index and path
     for name, part in parts.items():
         looks = look_at_pictures(part.people, on_picture)
         people, broken = leave_out(part.people, find_broken(looks))
@@ -122,16 +122,16 @@ def _count(part: Opened, people: People) -> dict[str, Any]:
 
 
 def _find_same_files(
-    name: str, people: People, looks: Mapping[int, Look], known: dict[bytes, tuple[str, str]]
+    name: str, people: People, looks: Mapping[int, Look], known: dict[bytes, tuple[str, int, str]]
 ) -> Iterator[Fault]:
     for index, look in looks.items():
         if look.fault:
             continue
         path = str(people.pictures[index].path)
-        part, other = known.setdefault(look.digest, (name, path))
-        if other != path:
+        part, number, other = known.setdefault(look.digest, (name, index, path))
+        if (part, number) != (name, index):
             kind = "picture twice" if part == name else "both parts"
-            yield Fault(kind, path, f"the same file as {other}", 0)
+            yield Fault(kind, path, f"the same picture as {other}", 0)
 
 
 def _find_twins(people: People) -> Iterator[Fault]:
