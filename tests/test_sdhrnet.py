@@ -14,13 +14,13 @@ from toy_weights import enliven
 from hrnas.nets.blocks.attention import EfficientChannel
 from hrnas.nets.blocks.hrnet import Residual
 from hrnas.nets.blocks.lite_hrnet import SqueezeExcite
-from hrnas.nets.blocks.sdhrnet import DenseAtrousHead, SpatialEnhancement, SplitConcat, SplitConcatResidual
+from hrnas.nets.blocks.sdhrnet import DenseAtrousHead, SemanticEnhancement, SplitConcat, SplitConcatResidual
 from hrnas.nets.cost import measure_cost
 from hrnas.nets.layers import ConvNorm, Scale
 from hrnas.nets.pose_net import PoseNet, StageNet
 from hrnas.nets.tables import build_row
 from hrnas.space.architecture import Architecture, repair
-from hrnas.space.kinds.contexts import SpatialEnhancement as SpatialEnhancementOptions
+from hrnas.space.kinds.contexts import SemanticEnhancement as SemanticEnhancementOptions
 from hrnas.space.kinds.rows import SplitConcatRow
 from hrnas.space.published import load_point
 
@@ -125,7 +125,7 @@ def test_an_encoder_has_the_weights_of_equation_12_and_half_of_a_basic_blocks(c:
 @torch.no_grad()
 def test_every_position_hears_of_every_other_as_the_paper_writes(size: tuple[int, int], reduction: int) -> None:
     width = 8
-    context = at_work(SpatialEnhancement(width, reduction, kernel=5))
+    context = at_work(SemanticEnhancement(width, reduction, kernel=5))
     x = torch.randn(2, width, *size)
     a, b, d = (
         torch.einsum("oi,bip->bop", layer.weight.flatten(1), x.flatten(2))
@@ -148,7 +148,7 @@ def test_every_position_hears_of_every_other_as_the_paper_writes(size: tuple[int
 
 @torch.no_grad()
 def test_at_first_no_position_hears_of_another() -> None:
-    context, x = SpatialEnhancement(8, 1, 3), torch.randn(2, 8, 4, 3)
+    context, x = SemanticEnhancement(8, 1, 3), torch.randn(2, 8, 4, 3)
     alone = context(x)
     nn.init.normal_(context.value.weight)
     torch.testing.assert_close(context(x), alone, rtol=0, atol=0)
@@ -209,8 +209,8 @@ def test_weights_start_anew_with_positions_that_hear_nothing() -> None:
 
 
 def test_two_spellings_of_one_context_are_one_network() -> None:
-    def canonical(**options: Any) -> SpatialEnhancementOptions:
-        return SpatialEnhancementOptions(kind="sem", **options).canonical((40,))
+    def canonical(**options: Any) -> SemanticEnhancementOptions:
+        return SemanticEnhancementOptions(kind="sem", **options).canonical((40,))
 
     assert canonical(reduction=15) == canonical(reduction=14, offset=2)  # 2 channels; a kernel of 3
     assert canonical(reduction=15) != canonical(reduction=13)

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from hrnas.nets.layers import ConvNorm, SeparableConv, interleave
 
 
-class BottleneckStem(nn.Module):
-    """HRNet: two 3x3 convolutions of stride 2 to `width`, then blocks (stage 1). (B, 3, H, W) -> (B, out, H/4, W/4)."""
+class BlockStem(nn.Module):
+    """HRNet: two 3x3 convolutions of stride 2 to `width`, then stage 1: (B, 3, H, W) -> (B, out, H/4, W/4)."""
 
     def __init__(self, width: int, blocks: Iterable[nn.Module]) -> None:
         super().__init__()

@@ -26,12 +26,12 @@ from hrnas.nets.blocks.le_hrnet import (
 )
 from hrnas.nets.blocks.lite_csw_hrnet import ChannelSpatial, CrossChannelSpatial
 from hrnas.nets.blocks.lite_hrnet import CrossResolutionWeighting, Shuffle, SqueezeExcite, WeightedShuffleRow
-from hrnas.nets.blocks.sdhrnet import DenseAtrousHead, SpatialEnhancement, SplitConcatResidual
+from hrnas.nets.blocks.sdhrnet import DenseAtrousHead, SemanticEnhancement, SplitConcatResidual
 from hrnas.nets.blocks.x_hrnet import unidimensional
 from hrnas.nets.fusion import Fusion, Transition, chained, dense, separable, upsampled
 from hrnas.nets.heads import ConvHead, IterativeHead, SimCCHead
 from hrnas.nets.layers import ConvNorm, Lifted, Slot
-from hrnas.nets.stems import BottleneckStem, ShuffleStem
+from hrnas.nets.stems import BlockStem, ShuffleStem
 from hrnas.space import kinds
 
 Widths = tuple[int, ...]
@@ -39,12 +39,12 @@ Table = dict[str, Callable[..., Any]]
 
 # (options) -> (B, 3, H, W) to (B, out, H/4, W/4)
 STEMS: Table = {
-    "bottleneck": lambda o: BottleneckStem(o.width, _stage1(o, Bottleneck)),
-    "ghost_bottleneck": lambda o: BottleneckStem(
+    "bottleneck": lambda o: BlockStem(o.width, _stage1(o, Bottleneck)),
+    "ghost_bottleneck": lambda o: BlockStem(
         o.width,
         _stage1(o, partial(GhostBottleneck, ghost=_ghost(o), outer=_ghost(o) if o.ghosted == "all" else ConvNorm)),
     ),
-    "l_block": lambda o: BottleneckStem(
+    "l_block": lambda o: BlockStem(
         o.width, _stage1(o, lambda i, out: LBlock(i, out, o.split, build_attention(o.attention, out)))
     ),
     "shuffle": lambda o: ShuffleStem(o.width, o.out, o.expand),
@@ -127,7 +127,7 @@ FUSIONS: Table = {
 # (options, width) -> feature to feature of the same shape; None where there is nothing
 CONTEXTS: Table = {
     "none": lambda o, width: None,
-    "sem": lambda o, width: SpatialEnhancement(width, o.reduction, o.channel_kernel(width)),
+    "sem": lambda o, width: SemanticEnhancement(width, o.reduction, o.channel_kernel(width)),
 }
 
 # (options, widths, width of the stem's output, keypoints) -> features and the stem's output to heatmaps

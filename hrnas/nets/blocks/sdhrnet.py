@@ -56,7 +56,7 @@ class SplitConcatResidual(nn.Module):
         return self.act(x + self.second(self.act(self.first(x))))
 
 
-class SpatialEnhancement(nn.Module):
+class SemanticEnhancement(nn.Module):
     """Every channel hears of its neighbours, and every position of every other: SEM (figure 6, equations 15 to 17).
 
     channels: mean over positions -> 1D convolution over channels -> hard sigmoid -> multiply with x

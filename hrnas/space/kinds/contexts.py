@@ -20,7 +20,7 @@ class NoContext(PartOptions):
     place: ClassVar[Place] = "end"
 
 
-class SpatialEnhancement(OverChannels, Reducing):
+class SemanticEnhancement(OverChannels, Reducing):
     """SDHRNet's SEM: every position hears of every other, and every channel of its neighbours.
 
     `branch` is counted from 1, the finest. `reduction`: of the queries and keys; 1 at the end of stage 3 and 8 at the
@@ -36,4 +36,4 @@ class SpatialEnhancement(OverChannels, Reducing):
         return Reducing.canonical(OverChannels.canonical(self, widths), widths)
 
 
-Context = Annotated[NoContext | SpatialEnhancement, Field(discriminator="kind")]
+Context = Annotated[NoContext | SemanticEnhancement, Field(discriminator="kind")]

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from typing_extensions import Self
 
-from hrnas.space.kinds.parts import Ghost, PartOptions, Reducing, Reduction
+from hrnas.space.kinds.parts import Ghosted, PartOptions, Reducing, Reduction
 
 Outputs = Literal["all", "first"]  # of the network's last module; every other one has all of them
 
@@ -58,20 +58,11 @@ class SeparableFusion(PartOptions):
         return self.model_copy(update={"chain": "next"}) if uniform else self
 
 
-class GhostFusion(PartOptions):
+class GhostFusion(Ghosted):
     """As the full fusion, with ghost convolutions; where they stride, after a depthwise 3x3, as in GhostNet."""
 
     kind: Literal["ghost"]
-    ghost: Ghost = Ghost()
     outputs: Outputs = "all"
-
-    @property
-    def label(self) -> str:
-        return f"ghost_ratio{self.ghost.ratio}"
-
-    @property
-    def width_step(self) -> int:
-        return self.ghost.ratio
 
 
 class CrossResolutionFusion(Reducing):
@@ -110,19 +101,10 @@ class SeparableTransition(PartOptions):
     kind: Literal["separable"]
 
 
-class GhostTransition(PartOptions):
+class GhostTransition(Ghosted):
     """The same places, with ghost convolutions; where they stride, after a depthwise 3x3, as in GhostNet."""
 
     kind: Literal["ghost"]
-    ghost: Ghost = Ghost()
-
-    @property
-    def label(self) -> str:
-        return f"ghost_ratio{self.ghost.ratio}"
-
-    @property
-    def width_step(self) -> int:
-        return self.ghost.ratio
 
 
 Transition = Annotated[

@@ -126,6 +126,20 @@ class Ghost(Options):
     cheap: Literal[3, 5] = 3
 
 
+class Ghosted(PartOptions):
+    """A part whose convolutions are ghost convolutions."""
+
+    ghost: Ghost = Ghost()
+
+    @property
+    def label(self) -> str:
+        return f"{self.kind}_ratio{self.ghost.ratio}"
+
+    @property
+    def width_step(self) -> int:
+        return lcm(self.ghost.ratio, super().width_step)
+
+
 def common_step(parts: Iterable[PartOptions]) -> int:
     """The smallest step of widths that suits all these parts."""
     return lcm(*(part.width_step for part in parts))

@@ -17,7 +17,7 @@ from hrnas.space.kinds.attention import (
     SqueezeExcite,
     Unweighted,
 )
-from hrnas.space.kinds.parts import Ghost, Kernel, PartOptions
+from hrnas.space.kinds.parts import Ghosted, Kernel, PartOptions
 from hrnas.space.kinds.weightings import Cross, CrossResolution, DenseContext
 
 Split = Literal[1, 2, 4]
@@ -55,17 +55,10 @@ class ShuffleRow(PartOptions):
         return 2
 
 
-class WeightedShuffleRow(PartOptions):
-    """Lite-HRNet's block: half the channels pass, half go cross weighting, depthwise convolution, single weighting.
-
-    With `csw` in both places it is Lite CSW-HRNet's, with `gcw` and `gsw` Greit-HRNet's, with `susa` in both X-HRNet's.
-    """
+class _HalfWeightedRow(PartOptions):
+    """Half the channels pass; the others are convolved between two weightings, `cross` and `single`."""
 
     inner: ClassVar = ("cross", "single")
-    kind: Literal["weighted_shuffle"]
-    kernel: Kernel = 3
-    cross: Cross = CrossResolution(kind="ccw")
-    single: Attention = SqueezeExcite(kind="se")
 
     @property
     def width_step(self) -> int:
@@ -75,26 +68,30 @@ class WeightedShuffleRow(PartOptions):
         return tuple(width // 2 for width in widths)
 
 
-class DynamicContextRow(PartOptions):
+class WeightedShuffleRow(_HalfWeightedRow):
+    """Lite-HRNet's block: half the channels pass, half go cross weighting, depthwise convolution, single weighting.
+
+    With `csw` in both places it is Lite CSW-HRNet's, with `gcw` and `gsw` Greit-HRNet's, with `susa` in both X-HRNet's.
+    """
+
+    kind: Literal["weighted_shuffle"]
+    kernel: Kernel = 3
+    cross: Cross = CrossResolution(kind="ccw")
+    single: Attention = SqueezeExcite(kind="se")
+
+
+class DynamicContextRow(_HalfWeightedRow):
     """Dite-HRNet's dynamic multi-scale context block: as the weighted shuffle row, with dynamic split convolutions.
 
     `groups` and `kernels` are given for each branch, the finest first. The first group of channels has a depthwise 3x3,
     the second a 5x5, and so on; each is summed up, for every picture, from as many kernels.
     """
 
-    inner: ClassVar = ("cross", "single")
     kind: Literal["dmc"]
     groups: tuple[Split, Split, Split, Split] = (1, 1, 2, 4)
     kernels: tuple[Kernels, Kernels, Kernels, Kernels] = (4, 4, 2, 1)
     cross: Cross = DenseContext(kind="dcm")
     single: Attention = GlobalContext(kind="gcm")
-
-    @property
-    def width_step(self) -> int:
-        return 2 * super().width_step
-
-    def seen(self, widths: tuple[int, ...]) -> tuple[int, ...]:
-        return tuple(width // 2 for width in widths)
 
     def problems(self, widths: tuple[int, ...]) -> list[str]:
         most = self._most_groups(widths)
@@ -121,21 +118,12 @@ class DynamicContextRow(PartOptions):
         return fitting + self.groups[len(widths) :]
 
 
-class LEGhostRow(PartOptions):
+class LEGhostRow(Ghosted):
     """LE-HRNet's LEblock: two ghost convolutions, attention, and the input again."""
 
     inner: ClassVar = ("attention",)
     kind: Literal["le_ghost"]
-    ghost: Ghost = Ghost()
     attention: Attention = MultiScaleCoordinate(kind="mcam")
-
-    @property
-    def label(self) -> str:
-        return f"le_ghost_ratio{self.ghost.ratio}"
-
-    @property
-    def width_step(self) -> int:
-        return lcm(self.ghost.ratio, super().width_step)
 
 
 class SplitConcatRow(PartOptions):

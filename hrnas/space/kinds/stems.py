@@ -111,23 +111,36 @@ class LBlockStem(StemOptions):
         return lcm(4, self.attention.width_step)
 
 
-class ShuffleStem(StemOptions):
-    """Lite-HRNet: a 3x3 convolution of stride 2, then a shuffle block of stride 2 of inner width `expand` x `width`."""
+class _HalvingStem(StemOptions):
+    """Halves of `width` channels go two ways, one of them through `expand` times as many."""
 
-    kind: Literal["shuffle"]
     width: Width = 32
     out: Width = 32
     expand: Annotated[int, Field(ge=1, le=8)] = 1
 
     def problems(self) -> list[str]:
-        return _halved(self.width, self.out)
+        found = [
+            f"{name}: {value} is odd, the shuffle stem halves it: take {round_up(value, 2)}"
+            for name, value in (("width", self.width), ("out", self.out))
+            if value % 2
+        ]
+        if self.out < self.width:
+            least = round_up(self.width, 2)
+            found.append(f"out: {self.out} is less than the stem's width {self.width}: take {least} or more")
+        return found
 
     def mended(self) -> Self:
         width = round_up(self.width, 2)
         return self.model_copy(update={"width": width, "out": max(width, round_up(self.out, 2))})
 
 
-class LargeKernelStem(StemOptions):
+class ShuffleStem(_HalvingStem):
+    """Lite-HRNet: a 3x3 convolution of stride 2, then a shuffle block of stride 2 of inner width `expand` x `width`."""
+
+    kind: Literal["shuffle"]
+
+
+class LargeKernelStem(_HalvingStem):
     """Greit-HRNet: Lite-HRNet's stem with large kernel attention in its halves.
 
     The attention is depthwise `kernel`, depthwise `dilated` with `dilation`, 1x1. `place` is where it stands in the
@@ -135,20 +148,10 @@ class LargeKernelStem(StemOptions):
     """
 
     kind: Literal["lks"]
-    width: Width = 32
-    out: Width = 32
-    expand: Annotated[int, Field(ge=1, le=8)] = 1
     kernel: Literal[3, 5, 7] = 5
     dilated: Literal[3, 5, 7] = 7
     dilation: Annotated[int, Field(ge=1, le=8)] = 3
     place: Literal["first", "strided"] = "first"
-
-    def problems(self) -> list[str]:
-        return _halved(self.width, self.out)
-
-    def mended(self) -> Self:
-        width = round_up(self.width, 2)
-        return self.model_copy(update={"width": width, "out": max(width, round_up(self.out, 2))})
 
 
 class DynamicStem(StemOptions):
@@ -185,14 +188,3 @@ def _indivisible(name: str, value: int, step: int, who: str) -> list[str]:
     if value % step == 0:
         return []
     return [f"{name}: {value} is not divisible by {step}, as {who} need: take {round_up(value, step)}"]
-
-
-def _halved(width: int, out: int) -> list[str]:
-    found = [
-        f"{name}: {value} is odd, the shuffle stem halves it: take {round_up(value, 2)}"
-        for name, value in (("width", width), ("out", out))
-        if value % 2
-    ]
-    if out < width:
-        found.append(f"out: {out} is less than the stem's width {width}: take {round_up(width, 2)} or more")
-    return found
