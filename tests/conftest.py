@@ -6,9 +6,18 @@ import os
 import random
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The cache of the person who tests stays out of the tests, and of the programs that they start."""
+    cache = TemporaryDirectory(prefix="hrnas-cache-")
+    config.add_cleanup(cache.cleanup)
+    os.environ["HRNAS_CACHE"] = cache.name
+    os.environ.pop("HRNAS_CACHE_LIMIT", None)
 
 
 @pytest.fixture(autouse=True)

@@ -26,7 +26,6 @@ from hrnas.pose.crops import (
 )
 from hrnas.pose.heatmaps import STRIDE, decode, encode, flip_back
 from hrnas.pose.keypoints import COCO_17
-from hrnas.reading import UserError
 
 SIZE = (128, 96)
 sides = st.floats(5, 500)
@@ -157,13 +156,6 @@ def test_pixels_know_where_they_lie() -> None:
     crops = crop_batch(Source(), np.array([0, 1]), maps, (64, 64))
     np.testing.assert_array_equal(crops[0], crops[1])
     np.testing.assert_array_equal(crops[0], image[25:89, 30:94])
-
-
-def test_a_cache_that_would_not_fit_says_so_before_it_is_made() -> None:
-    people = one_person(smooth_image(300, 400), (120, 60, 80, 160), standing(120, 60, 160))
-    with pytest.raises(UserError, match=r"surroundings of 1 persons .* take fewer persons"):
-        cut_regions(people, SIZE, limit=1000)
-    assert cut_regions(people, SIZE).nbytes < 300_000
 
 
 # ---------------------------------------------------------------------------------------------------------------------

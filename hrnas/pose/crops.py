@@ -9,29 +9,35 @@ when it is needed (`open_pictures`). Both give an image and the map from picture
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Lock
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 import cv2
 import numpy as np
 
-from hrnas.pose.coco import People
-from hrnas.reading import UserError
+from hrnas.pose.cache import Put, keep
+from hrnas.pose.coco import People, Picture
 
 # A warp of one person takes 0.1 ms: waking a second thread for it costs more, and takes the core from the training.
 cv2.setNumThreads(0)
 
 PADDING = 1.25  # how much larger than the box the crop is
 
+Done = TypeVar("Done")
+
 
 class Pixels(NamedTuple):
     """Pixels around a person, and where they lie: image coordinates are `scale` * picture coordinates + `offset`."""
 
     image: np.ndarray  # (height, width, 3) uint8 RGB
-    scale: tuple[float, float] = (1.0, 1.0)  # image pixels per picture pixel, along x and y
-    offset: tuple[float, float] = (0.0, 0.0)
+    scale: np.ndarray | tuple[float, float] = (1.0, 1.0)  # image pixels per picture pixel, along x and y
+    offset: np.ndarray | tuple[float, float] = (0.0, 0.0)
 
 
 class PixelSource(Protocol):
@@ -103,18 +109,33 @@ def apply_maps(maps: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Regions:
-    """The surroundings of every person, decoded and kept in memory."""
+    """The surroundings of every person, decoded once and kept in the cache; their places follow from the people.
 
-    pixels: tuple[Pixels, ...]
+    Attributes:
+        pixels: all regions (height, width, 3) one after another, as uint8.
+        starts: (persons + 1,) where each region begins.
+        plan: what each region shows.
+    """
+
+    pixels: np.ndarray
+    starts: np.ndarray
+    plan: RegionPlan
 
     def of(self, person: int) -> Pixels:
         """The surroundings of a person."""
-        return self.pixels[person]
+        height, width = self.plan.shapes[person]
+        image = self.pixels[self.starts[person] : self.starts[person + 1]].reshape(height, width, 3)
+        return Pixels(image, self.plan.scales[person], self.plan.offsets[person])
 
-    @property
-    def nbytes(self) -> int:
-        """How much memory they take."""
-        return sum(pixels.image.nbytes for pixels in self.pixels)
+
+class RegionPlan(NamedTuple):
+    """Which part of its picture each region shows, and how large: all are (persons, 2)."""
+
+    corners: np.ndarray  # the first column and row of the part
+    opposites: np.ndarray  # behind the last ones
+    shapes: np.ndarray  # height and width of the region
+    scales: np.ndarray  # as `Pixels` has them
+    offsets: np.ndarray
 
 
 class Originals:
@@ -146,15 +167,8 @@ def open_pictures(people: People) -> Originals:
     return Originals(people)
 
 
-def cut_regions(
-    people: People,
-    size: tuple[int, int],
-    *,
-    reach: float = 1.25,
-    max_scale: float = 1.5,
-    limit: int = 3 * 2**30,
-) -> Regions:
-    """Decode every picture once and keep what crops of its persons can need.
+def cut_regions(people: People, size: tuple[int, int], *, reach: float = 1.25, max_scale: float = 1.5) -> Regions:
+    """Decode every picture once and keep what crops of its persons can need, on disk for all runs (`hrnas.pose.cache`).
 
     A region holds a crop that is `reach` times wider than the usual one, turned by any angle; what lies farther out, or
     outside the picture, is black in crops. A region has at most `max_scale` times the input's resolution (reduced by
@@ -162,50 +176,63 @@ def cut_regions(
 
     Args:
         size: (height, width) of the input.
-        limit: bytes that all regions may take.
 
     Raises:
-        UserError: the regions would not fit into `limit`, or a picture cannot be read.
+        UserError: the regions are more than the cache may have, or a picture cannot be read.
+        OSError: the cache cannot be written to.
     """
-    corners, opposites, scales = _plan_regions(people, size, reach, max_scale)
-    extents = np.ceil((opposites - corners) * scales[:, None])
-    needed = int(3 * extents.prod(axis=1).sum())
-    if needed > limit:
-        raise UserError(
-            f"the surroundings of {len(people)} persons take {needed / 2**30:.1f} GiB at input {size[0]}x{size[1]}, "
-            f"more than the {limit / 2**30:.1f} GiB that a cache may have: "
-            "take fewer persons, a smaller input or no cache"
-        )
-    regions: list[Pixels | None] = [None] * len(people)
-    for picture in np.unique(people.picture):
-        image = people.load_picture(int(picture))
-        for person in np.flatnonzero(people.picture == picture):
-            regions[person] = _cut(image, corners[person], opposites[person], float(scales[person]))
-    return Regions(tuple(region for region in regions if region is not None))
+    plan = _plan_regions(people, size, reach, max_scale)
+    starts = np.concatenate([[0], np.cumsum(3 * plan.shapes.prod(axis=1))])
+    pictures, shown_in = np.unique(people.picture, return_inverse=True)
+
+    def write(put: Put) -> None:
+        def cut(number: int) -> None:
+            image = people.load_picture(int(pictures[number]))
+            for person in np.flatnonzero(shown_in == number).tolist():
+                put(int(starts[person]), _cut(image, plan, person))
+
+        _for_each(cut, range(len(pictures)))
+
+    contents = _for_each(lambda picture: _digest_picture(people.pictures[picture]), pictures.tolist())
+    digest = hashlib.blake2b(f"area averages by OpenCV {cv2.__version__}".encode(), digest_size=16)
+    for part in (*contents, shown_in.tobytes(), *(part.tobytes() for part in plan)):
+        digest.update(part)
+    return Regions(keep(digest.hexdigest(), int(starts[-1]), write), starts, plan)
 
 
-def _plan_regions(
-    people: People, size: tuple[int, int], reach: float, max_scale: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """First and last corner (persons, 2) of each region in its picture, and its scale (persons,)."""
+def _plan_regions(people: People, size: tuple[int, int], reach: float, max_scale: float) -> RegionPlan:
     centres, widths = frame_boxes(people.boxes, size)
     radius = 0.5 * reach * widths * np.hypot(1.0, size[0] / size[1])  # the crop's circumscribed circle
     sizes = np.array([(one.width, one.height) for one in people.pictures])[people.picture]
-    corners = np.clip(np.floor(centres - radius[:, None]), 0, sizes - 1).astype(int)
-    opposites = np.clip(np.ceil(centres + radius[:, None]) + 1, corners + 1, sizes).astype(int)
-    return corners, opposites, np.minimum(1.0, max_scale * size[1] / widths)
-
-
-def _cut(image: np.ndarray, corner: np.ndarray, opposite: np.ndarray, scale: float) -> Pixels:
-    part = image[corner[1] : opposite[1], corner[0] : opposite[0]]
-    left, top = (float(side) for side in corner)
-    if scale >= 1.0:
-        return Pixels(np.ascontiguousarray(part), (1.0, 1.0), (-left, -top))
-    height, width = (max(1, round(side * scale)) for side in part.shape[:2])
-    across, down = width / part.shape[1], height / part.shape[0]  # rounding makes the two differ a little
-    small = cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA)
+    corners = np.clip(np.floor(centres - radius[:, None]), 0, sizes - 1).astype(np.int64)
+    opposites = np.clip(np.ceil(centres + radius[:, None]) + 1, corners + 1, sizes).astype(np.int64)
+    parts = opposites - corners
+    wanted = np.minimum(1.0, max_scale * size[1] / widths)
+    shapes = np.maximum(1, np.rint(parts[:, ::-1] * wanted[:, None])).astype(np.int64)
+    scales = shapes[:, ::-1] / parts  # rounding makes the two differ a little
     # coordinates are those of pixel centres, so that the corner of the picture's corner pixel is (-0.5, -0.5)
-    return Pixels(small, (across, down), (across * (0.5 - left) - 0.5, down * (0.5 - top) - 0.5))
+    return RegionPlan(corners, opposites, shapes, scales, scales * (0.5 - corners) - 0.5)
+
+
+def _cut(image: np.ndarray, plan: RegionPlan, person: int) -> np.ndarray:
+    (left, top), (right, bottom) = plan.corners[person], plan.opposites[person]
+    height, width = plan.shapes[person]
+    return cv2.resize(image[top:bottom, left:right], (width, height), interpolation=cv2.INTER_AREA)
+
+
+def _digest_picture(picture: Picture) -> bytes:
+    """Of all that its pixels depend on: the same for the same file, wherever it lies."""
+    size = f"{picture.width}x{picture.height} "  # a camera's orientation may be followed to get it
+    return hashlib.blake2b(size.encode() + picture.read(), digest_size=16).digest()
+
+
+def _for_each(work: Callable[[int], Done], numbers: Iterable[int]) -> list[Done]:
+    """All that `work` gives, done by as many threads as there are cores: OpenCV and files need no interpreter."""
+    pool = ThreadPoolExecutor(os.cpu_count())
+    try:
+        return list(pool.map(work, numbers))
+    finally:  # who interrupts does not wait for the rest
+        pool.shutdown(cancel_futures=True)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
