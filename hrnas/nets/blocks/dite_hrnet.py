@@ -137,8 +137,8 @@ class DenseContext(nn.Module):
     def _pool(self, x: Tensor, mask: Tensor, factor: int, coarsest: Tensor) -> Tensor:
         """Sum (B, C, H, W) by a mask (B, 1, H, W) to (B, C, h, w), the coarsest size."""
         batch, width = x.shape[:2]
-        # Unlike the paper: as released, not the map is cut into h * w cells but its memory into as many equal runs: a run
-        # of the mask is a strip of positions, a run of the features holds a few channels.
+        # Unlike the paper: as released, not the map is cut into h * w cells but its memory into as many equal runs: a
+        # run of the mask is a strip of positions, a run of the features holds a few channels.
         run = factor**2
         shares = mask.flatten(1).softmax(dim=1).reshape(batch, -1, run, 1)
         sums = self.product(x.reshape(batch, -1, width, run), shares)
