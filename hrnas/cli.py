@@ -215,6 +215,8 @@ def train(said: Namespace) -> int:
         if recipe.batch_size != card.batch_size:
             rates = f"{recipe.optimiser.rate:g} instead of {card.optimiser.rate:g}"
             say(f"batch size {recipe.batch_size} instead of {card.batch_size}: the rate goes with it, {rates}")
+        if recipe.data.kind != "drawn" and not said.quiet:
+            say("every picture is opened once, to leave out those that are broken")
         with TrainingProgress(sys.stderr, quiet=said.quiet or not ranks.leads) as progress:
             try:
                 result = train_architecture(
