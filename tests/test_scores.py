@@ -18,13 +18,11 @@ from pycocotools.cocoeval import COCOeval
 from hrnas.pose import metrics
 from hrnas.pose.average_precision import (
     MOST,
-    Found,
     Judged,
     Truth,
     ap_by_keypoint,
     average_precision,
     number_pictures,
-    pair_oks,
     resampled_ap,
 )
 from hrnas.pose.coco import Bystanders, People, read_coco_folder
@@ -170,12 +168,12 @@ def test_every_oks_is_pycocotools_to_the_last_bit(seed: int, tmp_path: Path) -> 
         assert ours.tolist() == (expected.tolist() if len(expected) else [[]] * len(ours))
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_ap_of_a_keypoint_is_cocos_ap_when_nothing_else_has_labels(seed: int, tmp_path: Path) -> None:
     annotations, results = random_files(seed)
     ours = ap_by_keypoint(*read_results(*save(tmp_path, annotations, results)))
     assert list(ours) == list(COCO_17.names)
-    for place, name in enumerate(COCO_17.names):
+    for place, name in list(enumerate(COCO_17.names))[seed::6]:
         only = json.loads(json.dumps(annotations))
         for person in only["annotations"]:
             flags = person["keypoints"][2::3]
@@ -189,6 +187,14 @@ def test_a_keypoint_that_is_never_labelled_has_no_ap(tmp_path: Path) -> None:
     for person in annotations["annotations"]:
         person["keypoints"][2] = 0
     assert list(ap_by_keypoint(*read_results(*save(tmp_path, annotations, results)))) == list(COCO_17.names[1:])
+
+
+def test_only_the_best_of_a_picture_are_judged(tmp_path: Path) -> None:
+    annotations, results = random_files(2)
+    truth, found = read_results(*save(tmp_path, annotations, results))
+    judged = Judged(truth, found)
+    counts = np.bincount(judged.place)
+    assert counts.max() == MOST < np.bincount(found.picture).max()
 
 
 def test_whoever_is_not_found_counts(tmp_path: Path) -> None:
@@ -560,17 +566,3 @@ def test_boxes_that_cannot_be_used_are_named(drawn: People, tmp_path: Path, rows
     (tmp_path / "boxes.json").write_text(json.dumps(rows))
     with pytest.raises(UserError, match=message):
         read_boxes(tmp_path / "boxes.json", replace(drawn, pictures=pictures))
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# what is judged
-
-
-def test_only_the_best_of_a_picture_are_judged(tmp_path: Path) -> None:
-    annotations, results = random_files(2)
-    truth, found = read_results(*save(tmp_path, annotations, results))
-    judged = Judged(truth, found)
-    counts = np.bincount(judged.place)
-    assert counts.max() == MOST < np.bincount(found.picture).max()
-    assert pair_oks(truth, np.zeros(0, int), np.zeros((0, 17, 2))).shape == (0,)
-    assert isinstance(found, Found)
