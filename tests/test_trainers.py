@@ -283,6 +283,7 @@ def test_full_training_is_judged_by_ap(trained: Path) -> None:
     result = json.loads((trained / "result.json").read_text())
     assert result["score"] == result["ap"] != result["oks"] > 0
     assert (result["persons_train"], result["persons"], result["epochs"]) == (16, 10, 2)
+    assert result["pixels"] == "cached regions"
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -489,6 +490,7 @@ def test_training_on_mpii_is_judged_by_pckh(mpii: Recipe, tmp_path: Path) -> Non
     result = train_architecture(ARCHITECTURE, mpii, tmp_path / "out")
     assert result["score"] == result["pckh"] and "ap" not in result and "oks" not in result
     assert (result["persons_train"], result["persons"], result["split"]) == (3, 1, "val")
+    assert result["pixels"] == "original pictures"
     lines = (tmp_path / "out/log.csv").read_text().splitlines()
     assert lines[0] == "epoch,loss,seconds,waiting,pckh" and len(lines) == 3
     assert train_architecture(ARCHITECTURE, mpii, tmp_path / "out") == result

@@ -291,6 +291,11 @@ class Recipe(Options):
         """Where the validation people are looked for."""
         return self.data.boxes if isinstance(self.data, CocoData) else Boxes()
 
+    @property
+    def pixels(self) -> str:
+        """What crops are warped from."""
+        return "cached regions" if self.cache else "original pictures"
+
     def with_changes(self, **changes: Any) -> Recipe:
         """The same recipe with some fields replaced (those given and not None)."""
         return self.model_copy(update={key: value for key, value in changes.items() if value is not None})

@@ -132,6 +132,7 @@ def _describe(architecture: Architecture, recipe: Recipe, epoch: int, seed: int,
         "boxes": recipe.boxes.label,
         "input": format_size(recipe.input),
         "flip_test": recipe.flip_test,
+        "pixels": recipe.pixels,
     }
 
 
