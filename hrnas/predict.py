@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 
 from hrnas.pose.batches import Batch
-from hrnas.pose.coco import Bystanders, People, Picture
+from hrnas.pose.coco import Bystanders, People, Picture, cut_boxes
 from hrnas.pose.codecs import Codec, make_codec
 from hrnas.pose.crops import Pixels
 from hrnas.pose.frames import (
@@ -124,9 +124,10 @@ def _read_boxes(file: Path, files: Sequence[Path], points: KeypointSet) -> dict[
     if video is not None:
         raise UserError(f"{video}: boxes of a video's frames cannot be told; leave out --boxes, or give pictures")
     data = read_json(file)
+    images: dict[str, Any] = {}
     if isinstance(data, dict):  # annotations know the files' names
-        known = {Path(str(image.get("file_name"))).name: image.get("id") for image in data.get("images", ())}
-        ids = {path: known[path.name] for path in files if path.name in known}
+        images = {Path(str(image.get("file_name"))).name: image for image in data.get("images", ())}
+        ids = {path: images[path.name].get("id") for path in files if path.name in images}
     else:
         ids = {path: int(path.stem) for path in files if path.stem.isdecimal()}
     if not ids:
@@ -136,11 +137,16 @@ def _read_boxes(file: Path, files: Sequence[Path], points: KeypointSet) -> dict[
         )
     pictures = tuple(Picture(id, 0, 0, str(path)) for path, id in ids.items())
     seen, scores = read_boxes(file, _people(pictures, points, np.zeros(0, int), np.zeros((0, 4))))
-    return {
-        path: Boxes(ids[path], seen.boxes[seen.picture == place], scores[seen.picture == place])
-        for place, path in enumerate(ids)
-        if (seen.picture == place).any()
-    }
+    places = {}
+    for place, (path, id) in enumerate(ids.items()):
+        boxes, sure = seen.boxes[seen.picture == place], scores[seen.picture == place]
+        if images:  # cut as where ground truth is evaluated
+            size = images[path.name]["width"], images[path.name]["height"]
+            boxes = cut_boxes(boxes, np.array([size], np.float64))
+            boxes, sure = boxes[boxes[:, 2:].min(axis=1) >= 0], sure[boxes[:, 2:].min(axis=1) >= 0]
+        if len(boxes):
+            places[path] = Boxes(id, boxes, sure)
+    return places
 
 
 def _find_frames(

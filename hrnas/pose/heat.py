@@ -14,7 +14,7 @@ DARKENED = 0.5
 
 
 def draw_heat(image: np.ndarray, persons: Iterable[tuple[np.ndarray, np.ndarray]], keypoint_set: KeypointSet) -> None:
-    """Draw the heatmaps of a picture's persons, in place: left keypoints in the colour of left limbs, right in theirs.
+    """Draw the heatmaps of a picture's persons, in place, in the colours of the skeletons; where they meet, they mix.
 
     A person's highest value is drawn at full strength.
 
@@ -33,7 +33,8 @@ def draw_heat(image: np.ndarray, persons: Iterable[tuple[np.ndarray, np.ndarray]
             if points:
                 cells = np.clip(maps[points].max(axis=0) * strength, 0, 1).astype(np.float32)
                 np.maximum(light, cv2.warpAffine(cells, to_picture, (width, height)), out=light)
-    drawn = image * np.float32(DARKENED)
-    for (colour, _), light in zip(sides, lights, strict=True):
-        drawn += light[:, :, None] * (np.array(colour, np.float32) - drawn)
-    image[:] = np.rint(drawn)
+    light = np.stack(lights, axis=2)
+    colours = light @ np.array([colour for colour, _ in sides], np.float32)
+    colours /= np.maximum(light.sum(axis=2, keepdims=True), np.finfo(np.float32).eps)
+    strongest = light.max(axis=2, keepdims=True)
+    image[:] = np.rint(image * (DARKENED * (1 - strongest)) + colours * strongest)
