@@ -236,10 +236,19 @@ def validate(model: type[Model], data: object, source: str) -> Model:
         # JSON mode lets strict reading take a list for a tuple, which YAML cannot tell apart
         return model.model_validate_json(json.dumps(data, default=str), strict=True)
     except ValidationError as error:
-        lines = [f"{source}: {_path(e['loc'], data)}{_message(e)}{_got(e)}" for e in error.errors()]
+        errors = [e for e in error.errors() if not _follows(e, error)]
+        lines = [f"{source}: {_path(e['loc'], data)}{_message(e)}{_got(e)}" for e in errors]
         raise UserError("\n".join(dict.fromkeys(lines))) from None
     except TypeError as error:  # a key that JSON cannot hold
         raise UserError(f"{source}: {error}") from None
+
+
+def _follows(error: Any, errors: ValidationError) -> bool:
+    """Whether a list is only called too short because of items in it that are wrong."""
+    place = error["loc"]
+    return error["type"] == "too_short" and any(
+        len(other["loc"]) > len(place) and other["loc"][: len(place)] == place for other in errors.errors()
+    )
 
 
 def _path(location: tuple[str | int, ...], data: object) -> str:
@@ -272,6 +281,8 @@ def _message(error: Any) -> str:
         return f"there is no kind '{context['tag']}'; there are: {context['expected_tags']}".replace("'", "")
     if error["type"] == "union_tag_not_found":
         return "the key 'kind' is missing"
+    if error["type"] in ("too_short", "too_long"):  # "Tuple should have at least 2 items after validation, not 0"
+        return "expected " + str(error["msg"]).partition(" should have ")[2].partition(" after ")[0]
     if error["type"] == "value_error":
         return str(context.get("error", error["msg"]))
     return str(error["msg"]).replace("Input should be", "expected")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,6 +14,7 @@ from hrnas.progress import expected_epochs
 from hrnas.reading import UserError, format_size, read_yaml, validate
 from hrnas.shelf import SHELVES, find_card, list_cards
 from hrnas.space.architecture import Architecture
+from hrnas.space.genome import Genome
 from hrnas.space.published import load_architecture, load_point
 from hrnas.space.search_space import SearchSpace, load_space
 
@@ -88,17 +90,34 @@ def explain(name: str, runs: Path | str | None = None) -> dict[str, Any]:
 
 def explain_space(space: SearchSpace, input: tuple[int, int] = PROFILE_INPUT) -> dict[str, Any]:
     """A space's choices, how many networks it holds, and the cost of its smallest and largest."""
-    costs = sorted(
-        (_count(corner, input) for corner in space.corners()), key=lambda cost: (cost["macs"], cost["params"])
-    )
     return {
         "about": space.about,
         "choices": {gene.path: list(gene.values) for gene in space.genes},
         "ordered": [gene.path for gene in space.genes if gene.ordered],
         "size": space.size,
-        "smallest": costs[0],
-        "largest": costs[-1],
+        "smallest": _extreme(space, input, -1),
+        "largest": _extreme(space, input, +1),
     }
+
+
+def _extreme(space: SearchSpace, input: tuple[int, int], way: Literal[-1, 1]) -> dict[str, int]:
+    """The cost of the network with the least (-1) or most (+1) MACs that changing gene after gene leads to."""
+
+    @cache
+    def reached(genome: Genome) -> tuple[int, int]:
+        cost = _count(space.decode(genome), input)
+        return way * cost["macs"], way * cost["params"]
+
+    genome = tuple(0 if way < 0 else gene.size - 1 for gene in space.genes)
+    best, before = reached(genome), None
+    while best != before:
+        before = best
+        for index, gene in enumerate(space.genes):
+            steps = [(*genome[:index], value, *genome[index + 1 :]) for value in range(gene.size)]
+            genome = max(steps, key=reached)
+        best = reached(genome)
+    macs, params = best
+    return {"params": way * params, "macs": way * macs}
 
 
 def explain_architecture(architecture: Architecture) -> dict[str, Any]:

@@ -144,6 +144,14 @@ def test_all_mistakes_come_at_once() -> None:
     ]
 
 
+def test_a_list_with_a_mistake_in_it_is_not_called_too_short() -> None:
+    with pytest.raises(UserError) as caught:
+        Architecture.from_tree(changed(lite_tree(), ("stages", 0, "row"), {"kind": "lit"}))
+    assert len(str(caught.value).splitlines()) == 1
+    with pytest.raises(UserError, match=r"^architecture: stages: expected at least 2 items \(got \[\]\)$"):
+        Architecture.from_tree(lite_tree() | {"stages": []})
+
+
 def test_a_published_point_with_an_impossible_architecture_is_refused() -> None:
     tree = {"name": "mine", "architecture": lite_tree(widths=[33, 32, 64, 128])}
     with pytest.raises(UserError, match=r"mine.yaml: architecture.widths\[0\]: 33 must be divisible"):

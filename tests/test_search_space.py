@@ -80,13 +80,6 @@ def test_neighbours_are_one_step_away_and_mutual() -> None:
     assert len(space.neighbours(shuffle)) == 1 + 2 + 2  # width up; two other rows; one module fewer, one more
 
 
-def test_the_corners_show_every_kind_smallest_and_largest() -> None:
-    trees = [architecture.tree() for architecture in QUICKSTART.corners()]
-    for stage in range(2):
-        assert {tree["stages"][stage]["row"]["kind"] for tree in trees} == {"residual", "shuffle", "weighted_shuffle"}
-    assert {tree["widths"][0] for tree in trees} == {16, 48}
-
-
 # a card may say each of these in any order, and each with any of the conditions
 CHOICES = {
     "widths[0]": {"any": [16, 32]},

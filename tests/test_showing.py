@@ -9,10 +9,11 @@ from toy_architectures import lite_tree
 
 from hrnas.nets.cost import cost_as_json, measure_cost
 from hrnas.reading import Options
-from hrnas.showing import explain
+from hrnas.showing import explain, explain_space
 from hrnas.sketch import describe, in_words, sketch
 from hrnas.space.architecture import Architecture
 from hrnas.space.kinds import SLOTS, kinds_of
+from hrnas.space.search_space import SpaceCard, space_from_card
 
 PARTS = ("stem", "stage2", "stage3", "stage4", "head")
 COST: dict[str, Any] = {
@@ -38,6 +39,21 @@ def mixed() -> Architecture:
     }
     tree["stages"][2] |= {"transition": {"kind": "conv"}, "fusion": {"kind": "lite", "outputs": "first"}}
     return Architecture.from_tree(tree)
+
+
+def test_the_smallest_and_the_largest_of_a_space_are_those_of_all_its_networks():
+    choices = {
+        "stem.kind": ["bottleneck", "shuffle"],
+        "widths[0]": {"ordered": [16, 32]},
+        "stages[0].row.kind": ["residual", "shuffle"],
+        "stages[1].row.kind": ["residual", "shuffle"],
+    }
+    space = space_from_card(SpaceCard(name="little", base=lite_tree(), choices=choices))
+    counted = [measure_cost(space.decode(genome)) for genome in space.enumerate()]
+    shown = explain_space(space)
+    for end, choose in (("smallest", min), ("largest", max)):
+        cost = choose(counted, key=lambda cost: cost.macs)
+        assert shown[end] == {"params": cost.params, "macs": cost.macs}
 
 
 def test_a_mixed_network_reads_like_this():

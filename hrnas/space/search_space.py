@@ -160,17 +160,6 @@ class SearchSpace:
         found.pop(genome, None)
         return list(found)
 
-    def corners(self) -> list[Architecture]:
-        """The smallest and the largest architecture of every category, so that each kind stands there at both ends."""
-        ends = [tuple(0 if low else gene.size - 1 for gene in self.genes) for low in (True, False)]
-        found: dict[str, Architecture] = {}
-        for end in ends:
-            plain = tuple(0 if not gene.ordered else value for gene, value in zip(self.genes, end, strict=True))
-            for genome in [plain, *self._each_category(plain)]:
-                architecture = self.decode(genome)
-                found.setdefault(architecture.key, architecture)
-        return list(found.values())
-
     @cached_property
     def size(self) -> int:
         """How many canonical genomes there are; `hrnas/space/census.py` says of how many architectures."""
@@ -228,12 +217,6 @@ class SearchSpace:
 
     def _holds(self, gene: Gene, tree: Tree) -> bool:
         return all(all(_read(tree, place) in allowed for place in _places(path, tree)) for path, allowed in gene.when)
-
-    def _each_category(self, genome: Genome) -> Iterator[Genome]:
-        for index, gene in enumerate(self.genes):
-            if not gene.ordered:
-                for value in range(1, gene.size):
-                    yield (*genome[:index], value, *genome[index + 1 :])
 
     def first_active(self, index: int) -> Genome | None:
         """The first genome, by the genes that decide about this one, in which it is active; `None`: it never is."""
