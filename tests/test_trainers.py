@@ -245,6 +245,7 @@ def test_a_training_stopped_between_two_files_writes_all_of_them_again(
     name: str, epoch: int, monkeypatch: pytest.MonkeyPatch, trained: Path, tmp_path: Path
 ) -> None:
     from hrnas.training import folder
+    from hrnas.training import trained as weights
 
     write, written = folder.write_atomically, 0
 
@@ -258,6 +259,7 @@ def test_a_training_stopped_between_two_files_writes_all_of_them_again(
     steps = Steps()
     with monkeypatch.context() as patch, pytest.raises(Stopped):
         patch.setattr(folder, "write_atomically", write_or_stop)
+        patch.setattr(weights, "write_atomically", write_or_stop)
         train_architecture(ARCHITECTURE, recipe(), tmp_path, 3, steps.on_progress)
     train_architecture(ARCHITECTURE, recipe(), tmp_path, 3, steps.on_progress)
     assert read_folder(tmp_path) == read_folder(trained) and steps == steps_of(0, 1)
