@@ -23,11 +23,11 @@ def decode(raw: bytes, size: tuple[int, int]) -> np.ndarray | None:
     if not raw or (raw[:2] == _JPEG and not raw.endswith(_END) and find_damage(raw)):
         return None  # some decoders fill with grey what a cut-off file lacks
     data = np.frombuffer(raw, np.uint8)
-    pixels: np.ndarray | None = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    pixels: np.ndarray | None = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
     if pixels is not None and pixels.shape[:2] == size[::-1] != size:
-        upright: np.ndarray | None = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        upright: np.ndarray | None = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB)
         pixels = upright if upright is not None and upright.shape[:2] == size else pixels
-    return None if pixels is None else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+    return pixels
 
 
 def find_damage(raw: bytes) -> str | None:
