@@ -303,6 +303,21 @@ class Steep(nn.Module):
         return heatmaps * 1
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("amp", ["none", "bf16", "fp16"])
+def test_a_gpu_learns_in_every_precision_what_the_cpu_learns_and_goes_on_from_a_checkpoint(
+    amp: str, tmp_path: Path
+) -> None:
+    recipe, alone = training(amp=amp).recipe, training()
+    first, again = (Training(network(seed), recipe, "cuda") for seed in (0, 1))
+    first.run(Noise(), 1, until_rate=2, checkpoint=tmp_path / "training.pt")
+    assert again.resume(tmp_path / "training.pt")
+    again.run(Noise(), 2)
+    alone.run(Noise(), 2)
+    assert again.loss == pytest.approx(alone.loss, rel=0.02)
+    torch.testing.assert_close(again.net[0].weight.cpu(), alone.net[0].weight, atol=2e-2, rtol=0.1)
+
+
 def test_gradients_are_clipped() -> None:
     clipped, free = training(clip=1e-9, optimiser={"kind": "sgd", "momentum": 0.0, "rate": 1.0}), training()
     before = clipped.net[0].weight.detach().clone()

@@ -19,9 +19,10 @@ IN_A_ROW = 4
 
 
 def pick_samples(people: People, count: int = 8) -> People:
-    """The persons with the most labelled keypoints."""
-    labelled = (people.keypoints[:, :, 2] > 0).sum(axis=1)
-    return people.take(np.argsort(-labelled, kind="stable")[:count])
+    """The persons with the most labelled keypoints, each in another picture."""
+    order = np.argsort(-(people.keypoints[:, :, 2] > 0).sum(axis=1), kind="stable")
+    first = np.sort(np.unique(people.picture[order], return_index=True)[1])
+    return people.take(order[first[:count]])
 
 
 def draw_samples(net: nn.Module, people: People, recipe: Recipe, device: torch.device) -> bytes:
