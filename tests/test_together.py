@@ -125,7 +125,8 @@ CARD = {
 }
 
 
-def test_a_batch_that_cannot_be_shared_evenly_is_refused(tmp_path: Path) -> None:
+def test_a_batch_that_cannot_be_shared_evenly_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.distributed.broadcast_object_list", lambda found: None)
     recipe = Recipe.model_validate({"name": "tiny", **CARD})
     with pytest.raises(UserError, match="batch_size: 8 cannot be shared evenly by 3 processes; see --batch-size"):
         train_architecture(toy_ranks.ARCHITECTURE, recipe, tmp_path, ranks=Ranks(0, 3))
@@ -140,8 +141,13 @@ def test_shared_norms_are_refused_where_there_are_no_gpus_to_share_them_and_chan
     assert recipe.fingerprint != toy_ranks.RECIPE.fingerprint
 
 
-def test_an_evaluation_that_is_told_to_stop_is_made_when_it_goes_on(tmp_path: Path) -> None:
-    recipe = Recipe.model_validate({"name": "tiny", **CARD, "epochs": 2})
+@pytest.mark.parametrize(
+    ("epochs", "said"),
+    [(2, "stopped after epoch 2 of 2, before its evaluation"), (3, "stopped in epoch 3 of 3, before step 1")],
+)
+def test_an_evaluation_that_is_told_to_stop_is_made_when_it_goes_on(epochs: int, said: str, tmp_path: Path) -> None:
+    """It begins after two epochs of eight steps."""
+    recipe = Recipe.model_validate({"name": "tiny", **CARD, "epochs": epochs})
     steps = 2 * 8
 
     def stop() -> bool:
@@ -150,10 +156,13 @@ def test_an_evaluation_that_is_told_to_stop_is_made_when_it_goes_on(tmp_path: Pa
         return steps < 0
 
     whole = train_architecture(toy_ranks.ARCHITECTURE, recipe, tmp_path / "whole")
-    with pytest.raises(Stopped, match="after epoch 2 of 2, before its evaluation"):
+    with pytest.raises(Stopped, match=said):
         train_architecture(toy_ranks.ARCHITECTURE, recipe, tmp_path / "stopped", stop=stop)
     assert not (tmp_path / "stopped" / "result.json").exists()
     assert train_architecture(toy_ranks.ARCHITECTURE, recipe, tmp_path / "stopped") == whole
+    logs = [(tmp_path / name / "log.csv").read_text().splitlines() for name in ("whole", "stopped")]
+    epochs_and_losses = [[line.split(",")[:2] for line in log] for log in logs]
+    assert epochs_and_losses[0] == epochs_and_losses[1]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
