@@ -74,7 +74,7 @@ def test_udp_maps_the_box_to_the_centres_of_the_outer_pixels() -> None:
 @pytest.mark.parametrize("size", SIZES, ids=["256x192", "384x288"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_mmpose_draws_and_reads_the_same(kind: str, size: tuple[int, int]) -> None:
-    """Stored: keypoints, mmpose 1.3.2's targets (each 997th value) and weights, and what it reads off rippled targets."""
+    """Stored: keypoints, mmpose 1.3.2's targets (each 997th value), weights, and what it reads off rippled targets."""
     one = codec(kind, size)
     with np.load(PEER) as stored:
         peer = {name: stored[f"{kind} {size[0]} {name}"] for name in ("targets", "weights", "read", "scores")}
