@@ -6,11 +6,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from toy_architectures import lite_tree
 
 from hrnas.cards.trainer import Codec as Options
+from hrnas.cards.trainer import Recipe, load_recipe
+from hrnas.pose.batches import Batches
 from hrnas.pose.codecs import Codec, make_codec
-from hrnas.pose.crops import affine_maps, apply_maps, invert_maps
+from hrnas.pose.crops import affine_maps, apply_maps, invert_maps, open_pictures
+from hrnas.pose.drawn import draw_people
 from hrnas.pose.keypoints import COCO_17
+from hrnas.reading import UserError
+from hrnas.space.architecture import Architecture
+from hrnas.training.evaluation import score_people
+from hrnas.training.loop import Training
+from hrnas.training.proxy import make_net
 
 SIZES = [(256, 192), (384, 288)]
 KINDS = ["gaussian", "dark", "udp", "simcc"]
@@ -100,3 +109,39 @@ def rippled(targets: np.ndarray) -> np.ndarray:
     """Targets with waves on them, so that they are not exactly what was drawn."""
     waves = np.cos(0.9 * np.arange(targets.size, dtype=np.float64)).reshape(targets.shape)
     return (targets * (1 + 0.05 * waves)).astype(np.float32)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_network_learns_by_every_codec(kind: str) -> None:
+    """From drawn people, through loss, flip test and reading: it finds eight persons better than it did untrained."""
+    recipe = Recipe.model_validate(
+        {
+            "name": "little",
+            "data": {"kind": "drawn", "train": 8, "holdout": 1, "val": 1},
+            "input": "64x64",
+            "epochs": 40,
+            "batch_size": 8,
+            "augmentation": {"flip": 0, "scale": 0, "rotation": 0, "half_body": 0},
+            "codec": {"kind": kind, "sigma": 6.0 if kind == "simcc" else 1.5},
+            "loss": {"kind": "cross_entropy"},
+            "optimiser": {"rate": 5e-3},
+            "start": "scaled",
+        }
+    )
+    tree = lite_tree(head={"kind": "simcc" if kind == "simcc" else "iterative"})
+    people = draw_people(8, 5)
+    pixels = open_pictures(people)
+    training = Training(make_net(Architecture.from_tree(tree), 17, recipe, seed=0), recipe)
+
+    def oks() -> float:
+        return float(score_people(training.net, people, pixels, recipe, training.device)["score"])
+
+    before = oks()
+    training.run(Batches(people, pixels, make_codec(recipe.codec, (64, 64)), 8, augmentation=recipe.augmentation), 40)
+    assert oks() > before + 0.1
+
+
+def test_a_head_that_a_codec_cannot_read_is_refused() -> None:
+    gaussian, architecture = load_recipe("proxy_drawn"), Architecture.from_tree(lite_tree(head={"kind": "simcc"}))
+    with pytest.raises(UserError, match="codec: gaussian does not read what the head simcc gives"):
+        make_net(architecture, 17, gaussian, seed=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -12,8 +13,9 @@ from hypothesis import strategies as st
 
 from hrnas.cards.trainer import Augmentation
 from hrnas.pose.augment import draw_transforms, plain_transforms
-from hrnas.pose.batches import move_keypoints
+from hrnas.pose.batches import Batches, move_keypoints
 from hrnas.pose.coco import Bystanders, People, Picture
+from hrnas.pose.codecs import Gaussian
 from hrnas.pose.crops import (
     Pixels,
     affine_maps,
@@ -24,6 +26,7 @@ from hrnas.pose.crops import (
     invert_maps,
     open_pictures,
 )
+from hrnas.pose.drawn import draw_people
 from hrnas.pose.heatmaps import STRIDE, decode, encode, flip_back
 from hrnas.pose.keypoints import COCO_17
 
@@ -315,3 +318,26 @@ def test_the_flip_test_puts_both_peaks_onto_the_same_cell() -> None:
     back = flip_back(of_mirrored, COCO_17)
     np.testing.assert_array_equal(decode(back)[0], decode(maps)[0])
     np.testing.assert_array_equal(back[..., 1:], maps[..., 1:])
+
+
+def test_cutout_blackens_one_rectangle_as_often_as_the_card_says() -> None:
+    people = draw_people(60, 3)
+    white = SimpleNamespace(of=lambda person: Pixels(np.full((800, 800, 3), 255, np.uint8), offset=(200.0, 200.0)))
+    still = {"scale": 0, "rotation": 0, "half_body": 0, "flip": 0}
+
+    def served(cutout: float, batch_size: int) -> dict[int, np.ndarray]:
+        card = Augmentation(**still, cutout=cutout)
+        batches = Batches(people, white, Gaussian(SIZE, 2.0), batch_size, augmentation=card, seed=4)
+        return {
+            int(p): image for batch in batches.epoch() for p, image in zip(batch.persons, batch.images, strict=True)
+        }
+
+    plain, cut, alone = served(0.0, 60), served(0.5, 60), served(0.5, 1)
+    holes = {person: (plain[person] != image).any(axis=2) for person, image in cut.items()}
+    assert all(np.array_equal(alone[person], image) for person, image in cut.items()), "whoever is served beside it"
+    assert 15 < sum(hole.any() for hole in holes.values()) < 45
+    for person, hole in holes.items():
+        rows, columns = hole.any(axis=1).sum(), hole.any(axis=0).sum()
+        assert hole.sum() == rows * columns and not cut[person][hole].any(), "a black rectangle"
+        if hole.any():
+            assert 0.2 * SIZE[0] - 1 <= rows <= 0.4 * SIZE[0] + 1 and 0.2 * SIZE[1] - 1 <= columns <= 0.4 * SIZE[1] + 1

@@ -179,7 +179,7 @@ class Augmentation(Options):
     """HRNet's augmentation; every number 0 means none.
 
     Scale and rotation are normal, clipped: `1 + scale * n` within `1 +- scale`, `rotation * n` within twice
-    `rotation` degrees.
+    `rotation` degrees. `cutout` is how often a rectangle of 20 to 40 % of each side becomes black.
     """
 
     flip: Share = 0.5
@@ -189,6 +189,7 @@ class Augmentation(Options):
     half_body: Share = 0.3
     half_body_keypoints: int = Field(8, ge=1)
     photometric: Annotated[Share, Field(lt=1)] = 0.0
+    cutout: Share = 0.0
 
 
 class Codec(Options):
@@ -282,6 +283,8 @@ class Recipe(Options):
         tree["codec"]["sigma"] = self.codec.sigma_at(self.input)  # the same targets, however the card says them
         if self.codec.kind != "simcc":
             del tree["codec"]["split"]
+        if not self.augmentation.cutout:
+            del tree["augmentation"]["cutout"]
         if not self.sync_norm:
             del tree["sync_norm"]
         return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:10]

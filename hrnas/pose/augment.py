@@ -24,6 +24,7 @@ class Transforms(NamedTuple):
     maps: np.ndarray  # (batch, 2, 3) picture -> input coordinates
     flipped: np.ndarray  # (batch,) bool
     tones: np.ndarray | None  # (batch, 256, 3) uint8: new levels of each colour
+    holes: np.ndarray | None = None  # (batch, 4) int: left, top, right, bottom in the input; empty where nothing is cut
 
 
 def plain_transforms(people: People, persons: np.ndarray, size: tuple[int, int], aligned: bool = False) -> Transforms:
@@ -61,7 +62,8 @@ def draw_transforms(
     degrees = np.where(dice.uniform() < augmentation.rotation_probability, turn, 0.0)
     flipped = dice.uniform() < augmentation.flip
     tones = _draw_tones(dice, augmentation.photometric) if augmentation.photometric else None
-    return Transforms(affine_maps(centres, widths, size, degrees, flipped, aligned), flipped, tones)
+    holes = _draw_holes(dice, augmentation.cutout, size) if augmentation.cutout else None
+    return Transforms(affine_maps(centres, widths, size, degrees, flipped, aligned), flipped, tones, holes)
 
 
 def _half_bodies(
@@ -92,6 +94,14 @@ def _draw_tones(dice: _Dice, amount: float) -> np.ndarray:
     cast = np.stack([1.0 + 0.5 * amount * (2.0 * dice.uniform() - 1.0) for _ in range(3)], axis=1)
     levels = (np.arange(256.0) - 127.5)[None, :] * contrast[:, None] + 127.5 * brightness[:, None]
     return np.clip(levels[:, :, None] * cast[:, None, :] + 0.5, 0, 255).astype(np.uint8)
+
+
+def _draw_holes(dice: _Dice, chance: float, size: tuple[int, int]) -> np.ndarray:
+    """Rectangles (batch, 4) left, top, right, bottom of 20 to 40 % of the input's sides, anywhere inside it."""
+    wanted = dice.uniform() < chance
+    sides = np.stack([(0.2 + 0.2 * dice.uniform()) * side for side in size[::-1]], axis=1) * wanted[:, None]
+    corners = np.stack([dice.uniform() for _ in range(2)], axis=1) * (np.array(size[::-1]) - sides)
+    return np.rint(np.concatenate([corners, corners + sides], axis=1)).astype(int)
 
 
 class _Dice:

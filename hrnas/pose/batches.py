@@ -97,6 +97,9 @@ class Batches:
         points, labelled = move_keypoints(self.people, persons, transforms)
         targets, weights = self.codec.targets(points, labelled)
         images = crop_batch(self._source, persons, transforms.maps, self.codec.size, transforms.tones)
+        if transforms.holes is not None:
+            for image, (left, top, right, bottom) in zip(images, transforms.holes, strict=True):
+                image[top:bottom, left:right] = 0
         return Batch(images, targets, weights, persons, invert_maps(transforms.maps))
 
     def _transforms(self, persons: np.ndarray, epoch: int) -> Transforms:
