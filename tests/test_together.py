@@ -90,6 +90,11 @@ def test_all_hear_of_the_firsts_mistake(together: list[dict[str, Any]]) -> None:
     assert [found["mistake"] for found in together] == ["a mistake", "a mistake"]
 
 
+@pytest.mark.slow
+def test_all_end_when_one_of_them_diverges(together: list[dict[str, Any]]) -> None:
+    assert [found["diverged"] for found in together] == ["the loss is nan in epoch 1, step 1"] * 2
+
+
 def test_without_torchrun_there_is_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
     monkeypatch.setenv("WORLD_SIZE", "4")  # a cluster's, for programs that are none of ours

@@ -6,22 +6,24 @@ Run as a script: `torchrun ... toy_ranks.py FOLDER`.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import yaml
 from torch import nn
 from workshop import SPACE
 
 from hrnas.cards.trainer import Recipe
-from hrnas.pose.batches import Batches
+from hrnas.pose.batches import Batch, Batches
 from hrnas.pose.codecs import make_codec
 from hrnas.pose.crops import open_pictures
 from hrnas.pose.drawn import draw_people
 from hrnas.reading import UserError
 from hrnas.space.architecture import Architecture
-from hrnas.training.loop import Stopped, Training
+from hrnas.training.loop import Diverged, Stopped, Training
 from hrnas.training.proxy import make_net
 from hrnas.training.ranks import ALONE, Ranks, join_ranks
 
@@ -102,6 +104,28 @@ def stop_and_go_on(ranks: Ranks, folder: Path) -> dict[str, Any]:
     return {"said": said, "written": written, "place": place, "resumed": resumed.state()}
 
 
+def diverge(ranks: Ranks) -> str:
+    """Only the last process is given a target that is not finite."""
+
+    class Poisoned:
+        whole = make_batches(ranks)
+
+        def __len__(self) -> int:
+            return len(self.whole)
+
+        def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
+            for batch in self.whole.epoch(epoch, first_step):
+                if ranks.rank == ranks.count - 1:
+                    batch.targets[0, 0, 0, 0] = np.nan
+                yield batch
+
+    try:
+        Training(make_plain_net(), RECIPE, ranks=ranks).run(Poisoned(), 1)
+    except Diverged as error:
+        return str(error)
+    return "nothing"
+
+
 def hear_of_a_mistake(ranks: Ranks) -> str:
     """A mistake that only the first process makes."""
 
@@ -124,6 +148,7 @@ def main(folder: Path) -> None:
             "pose": train_pose_net(ranks).state(),
             "stopped": stop_and_go_on(ranks, folder),
             "mistake": hear_of_a_mistake(ranks),
+            "diverged": diverge(ranks),
         }
         torch.save(found, folder / f"{ranks.rank}.pt")
 
