@@ -70,6 +70,7 @@ def standing(left: float, top: float, height: float) -> np.ndarray:
 # affine maps
 
 
+@settings(deadline=None)
 @given(places, places, sides, st.floats(-180, 180))
 def test_a_map_is_the_one_that_opencv_finds_through_hrnets_three_points(x: float, y: float, w: float, r: float) -> None:
     turn = math.radians(r)
