@@ -87,6 +87,7 @@ def test_a_map_is_the_one_that_opencv_finds_through_hrnets_three_points(x: float
     np.testing.assert_allclose(apply_maps(moved, np.array([[[x, y]]]))[0, 0], middle, atol=1e-6)
 
 
+@settings(deadline=None)
 @given(places, places, sides, st.floats(-180, 180), st.booleans())
 def test_a_map_and_its_inverse_undo_each_other(x: float, y: float, w: float, r: float, flipped: bool) -> None:
     maps = affine_maps(np.array([[x, y]]), np.array([w]), SIZE, r, np.array([flipped]))
@@ -272,6 +273,7 @@ def test_a_target_is_the_gaussian_of_its_cell_cut_at_three_sigma(size: tuple[int
     assert targets.dtype == weights.dtype == np.float32 and targets.max() == 1
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(8, 87), st.floats(8, 119)), min_size=1, max_size=17))
 def test_a_keypoint_comes_back_within_half_a_cell(points: list[tuple[float, float]]) -> None:
     keypoints = np.array([points])
@@ -302,7 +304,7 @@ def test_a_map_without_a_positive_value_gives_the_corner() -> None:
     np.testing.assert_allclose(scores, [[-1, -0.5]])
 
 
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 @given(st.integers(0, 1000))
 def test_flipping_twice_changes_nothing(seed: int) -> None:
     maps = np.random.default_rng(seed).random((2, 17, 8, 6), np.float32)
