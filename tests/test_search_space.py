@@ -251,6 +251,14 @@ def test_an_even_sample_draws_every_genome_equally_often() -> None:
     assert chi_square < len(everything) + 4 * (2 * len(everything)) ** 0.5  # four standard deviations
 
 
+@pytest.mark.parametrize("name", ["joint", "greit_hrnet_family", "mobile"])
+def test_what_a_space_decodes_lies_in_it_also_where_a_rule_mended_it(name: str) -> None:
+    space, rng = load_space(name), np.random.default_rng(3)
+    for _ in range(40):
+        architecture = space.decode(space.sample(rng))
+        assert space.decode(space.encode(architecture)).key == architecture.key
+
+
 def test_architectures_that_several_genomes_share_count_once() -> None:
     # the row's half of 16 channels is 8: all of these reductions leave 1 channel of it, or are mended to leave one
     sharing = {"stages[0].row.kind": ["weighted_shuffle"], "stages[0].row.single.reduction": {"ordered": [5, 6, 7, 8]}}

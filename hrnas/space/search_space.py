@@ -98,20 +98,37 @@ class SearchSpace:
             UserError: the architecture does not lie in the space; the text names the place.
         """
         tree = architecture.model_dump(mode="json")
-        genome = [0] * len(self.genes)
+        genome, mended = [0] * len(self.genes), []
         for index in self._steps:
             gene = self.genes[index]
             found = [_read(tree, place) for place in _places(gene.path, tree)]
             if not found or any(value is _ABSENT for value in found) or not self._holds(gene, tree):
                 continue
             matches = [i for i, value in enumerate(gene.values) if all(value == f for f in found)]
-            if not matches:
+            if not matches and not gene.ordered:
                 raise UserError(f"space {self.name}: {gene.path}: {_short(found[0])} is none of its values")
-            genome[index] = matches[0]
+            if not matches or gene.path.startswith("widths"):
+                mended.append(index)
+            genome[index] = matches[0] if matches else 0
         result = self.canonical(tuple(genome))
+        if self.decode(result).key != architecture.key:
+            result = self._before_mending(result, mended, tree)
         if self.decode(result).key != architecture.key:
             raise UserError(f"space {self.name}: {self._first_difference(self.decode(result), tree)}")
         return result
+
+    def _before_mending(self, genome: Genome, mended: list[int], tree: Tree) -> Genome:
+        """The genome with those numbers that the rules turn into the tree's: no value of theirs may stand in it."""
+        for index in mended:
+            path = self.genes[index].path
+            place = "widths" if path.startswith("widths") else path  # a width decides those after it
+            for value in range(self.genes[index].size):
+                other = (*genome[:index], value, *genome[index + 1 :])
+                ours = self.decode(other).model_dump(mode="json")
+                if all(_read(ours, where) == _read(tree, where) for where in _places(place, tree)):
+                    genome = other
+                    break
+        return self.canonical(genome)
 
     def contains(self, architecture: Architecture) -> bool:
         """Whether some genome decodes to this architecture."""
