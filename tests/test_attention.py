@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from toy_weights import at_work
 
 from hrnas.nets.blocks.attention import CBAM, Coordinate, EfficientChannel
 from hrnas.nets.tables import build_attention
@@ -19,15 +20,6 @@ from hrnas.space.kinds.attention import EfficientChannel as EfficientChannelOpti
 BATCH, WIDTH = 2, 12
 SIZES = [(1, 1), (2, 1), (5, 3), (8, 6)]  # (height, width)
 ATTENTIONS = {"eca": EfficientChannel(5), "cbam": CBAM(WIDTH, 3, 7), "coordinate": Coordinate(WIDTH, 8)}
-
-
-def at_work(module: nn.Module) -> nn.Module:
-    """The module in eval mode with weights, and statistics of its norms, drawn from everywhere."""
-    torch.manual_seed(1)
-    for value in module.state_dict().values():
-        if value.is_floating_point():
-            value.copy_(torch.rand_like(value) + 0.1 if value.dim() == 1 else torch.randn_like(value))
-    return module.eval()
 
 
 def eca_by_hand(module: nn.Module, x: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from toy_weights import at_work
 
 from hrnas.nets.blocks.hr_litenet import LBasic, LBlock
 from hrnas.nets.cost import measure_cost
@@ -19,15 +20,6 @@ from hrnas.space.kinds.stems import LBlockStem
 from hrnas.space.published import load_point
 
 Weights = dict[str, Tensor]
-
-
-def at_work(module: nn.Module) -> nn.Module:
-    """The module in eval mode with weights, and statistics of its norms, drawn from everywhere."""
-    torch.manual_seed(1)
-    for value in module.state_dict().values():
-        if value.is_floating_point():
-            value.copy_(torch.rand_like(value) + 0.1 if value.dim() == 1 else torch.randn_like(value))
-    return module.eval()
 
 
 def conv_norm(weights: Weights, name: str, x: Tensor, stride: int = 1, relu: bool = True) -> Tensor:
