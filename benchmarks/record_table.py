@@ -4,7 +4,7 @@
 
 `hrnas bench` compares search and early stopping on the table, and docs/supernet.md takes its reference from it. Each
 architecture and seed is one unit; a unit's rows are added when it is finished, so that this may be stopped and said
-again at any time. The first architectures come with two seeds, because a ranking is worth no more than that of two seeds.
+again at any time. The first architectures come with two seeds: a ranking is worth no more than that of two seeds.
 """
 
 from __future__ import annotations
