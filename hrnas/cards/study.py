@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from hrnas.cards.drivers import Driver, OptunaDriver
 from hrnas.cards.trainer import Data
 from hrnas.reading import Number, Options, Size, read_count, read_number, read_yaml, validate
 from hrnas.shelf import find_card
@@ -57,29 +58,6 @@ def _read_each(read: Callable[[str, object], float], values: object) -> object:
     if problems:
         raise ValueError("; ".join(problems))
     return found
-
-
-Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
-
-
-class RandomDriver(Options):
-    """Uniform sampling without repetition: the baseline that every search must beat."""
-
-    kind: Literal["random"]
-    seed: Seed = 0
-
-
-class OptunaDriver(Options):
-    """One of Optuna's samplers: `tpe` (multivariate), `nsga2` or `nsga3` (small populations suit small budgets)."""
-
-    kind: Literal["optuna"]
-    sampler: Literal["tpe", "nsga2", "nsga3"] = "tpe"
-    seed: Seed = 0
-    population: int = Field(20, ge=2)
-    startup: int = Field(10, ge=1)
-
-
-Driver = Annotated[RandomDriver | OptunaDriver, Field(discriminator="kind")]
 
 
 class Rung(Options):
