@@ -1,0 +1,134 @@
+"""The words on studies: search, repeat, front, report."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from hrnas.cli.arguments import DATA, JSON, QUIET, RUNS, STUDY, Argument, as_count, as_seed, word
+from hrnas.cli.printing import to_json
+
+
+@word(
+    Argument("CARD", "", "a study card: a name on the shelf studies/, or a YAML file"),
+    DATA,
+    RUNS,
+    Argument("--name", "NAME", "call the study so, instead of the card's name"),
+    Argument("--trials", "N", "so many distinct architectures, instead of the card's number", as_count),
+    Argument("--seed", "N", "the driver's seed, instead of the card's", as_seed),
+    QUIET,
+)
+def search(said: Namespace) -> int:
+    """Run a study, or go on with it.
+
+    Proposes architectures, counts them, trains those within the card's limits, and remembers everything in
+    runs/STUDY/. A study that was stopped, in whatever way, goes on when the same command is given again. At the end
+    the front is printed, and where the report page lies.
+    """
+    from hrnas.cards.study import load_study
+    from hrnas.names import runs_folder
+    from hrnas.progress import SearchProgress
+    from hrnas.report.page import write_report
+    from hrnas.search.launch import launch
+
+    card = load_study(said.card)
+    driver = None if said.seed is None else {**card.driver.model_dump(mode="json"), "seed": said.seed}
+    card = card.with_changes(name=said.name, trials=said.trials, driver=driver)
+    runs = runs_folder(said.runs)
+    with SearchProgress(card, runs / card.name, sys.stderr, quiet=said.quiet) as progress:
+        folder, result = launch(card, runs, said.data, progress)
+    print(_front_of(folder)[0])
+    print(f"\nreport: {write_report(folder)}")
+    if not result.complete:
+        print(f"{card.name}: {result.done} of {result.total} trials finished: {result.reason}", file=sys.stderr)
+    return 0 if result.complete else 1
+
+
+@word(
+    Argument("TRIAL", "", "STUDY#KEY, with the key of a trial or its beginning"),
+    Argument("--seeds", "N", "seeds in all, the study's own among them (default: 3)", as_count, 3),
+    RUNS,
+    QUIET,
+    JSON,
+)
+def repeat(said: Namespace) -> int:
+    """Measure a trial of a study again with other seeds.
+
+    Trains the trial as its study did, once more with each seed, and prints how far its scores lie apart: two networks
+    whose scores differ by less than that are not known to differ. The new scores stand in the study's ledger.
+    """
+    from hrnas.names import find_study, find_trial
+    from hrnas.progress import TrainingProgress
+    from hrnas.report.page import write_report
+    from hrnas.search.launch import repeat as measure_again
+    from hrnas.training.loop import Progress
+
+    study, _, key = said.trial.rpartition("#")
+    folder, trial = find_study(study, said.runs), find_trial(study, key, said.runs)
+    own = trial.final
+    first = own.identity.seed if own else 0
+    with TrainingProgress(sys.stderr, quiet=said.quiet) as progress:
+        seeds = range(first + 1, first + said.seeds)
+        again = measure_again(folder, trial.key, seeds, lambda at: progress(Progress(**at)))
+    write_report(folder)
+    rows = [{"seed": e.identity.seed, "score": e.scores["score"], "ap": e.scores["ap"]} for e in again.done]
+    scores = [row["score"] for row in rows]
+    spread = statistics.stdev(scores) if len(scores) > 1 else 0.0
+    document = {"study": study, "key": trial.key, "seeds": rows, "mean": statistics.fmean(scores), "deviation": spread}
+    if said.json:
+        print(to_json(document))
+    else:
+        print("\n".join(f"seed {row['seed']}: score {row['score']:.4f}, AP {row['ap']:.4f}" for row in rows))
+        print(f"mean {document['mean']:.4f}, standard deviation {spread:.4f}")
+    for seed, reason in again.missing.items():
+        print(f"seed {seed} has no score: {reason}", file=sys.stderr)
+    return 1 if again.missing else 0
+
+
+@word(STUDY, RUNS, JSON)
+def front(said: Namespace) -> int:
+    """Print the front of a study.
+
+    The front is the networks that no other beats in every goal, best score first. It can be asked for while the study
+    runs.
+    """
+    from hrnas.names import find_study
+
+    text, document = _front_of(find_study(said.study, said.runs))
+    print(to_json(document) if said.json else text)
+    return 0
+
+
+def _front_of(folder: Path) -> tuple[str, dict[str, Any]]:
+    """The front of a study, as text and as JSON."""
+    from hrnas.names import open_study, study_as_typed
+    from hrnas.report.facts import format_front, front_document, read_facts
+
+    ledger = open_study(str(folder))
+    try:
+        facts = read_facts(ledger)
+    finally:
+        ledger.close()
+    return format_front(facts), front_document(facts, study_as_typed(folder, facts.name))
+
+
+@word(STUDY, RUNS, Argument("--open", "", "open the page in the browser"))
+def report(said: Namespace) -> int:
+    """Write the report page of a study again.
+
+    Writes runs/STUDY/report.html, also while the study runs, and prints where it lies. The page is one file that asks
+    nothing of the network.
+    """
+    from hrnas.names import find_study
+    from hrnas.report.page import write_report
+
+    page = Path(write_report(find_study(said.study, said.runs)))
+    print(page)
+    if said.open:
+        import webbrowser
+
+        webbrowser.open(page.resolve().as_uri())
+    return 0
