@@ -111,10 +111,7 @@ class SearchProgress(_Shown):
         self._found_done = self._done
 
     def _epochs_of(self, rung: int) -> int:
-        ladder = self._card.ladder
-        if rung >= len(ladder):
-            return 0
-        return ladder[rung].epochs - (ladder[rung - 1].epochs if rung else 0)
+        return self._card.epochs_added(rung) if rung < len(self._card.ladder) else 0
 
     def _meet(self, score: float | None, ap: float | None) -> None:
         if score is not None and (self._best is None or score > self._best[0]):
@@ -126,8 +123,9 @@ class SearchProgress(_Shown):
         if "epoch" not in said:
             return 0.0
         here = said["epoch"] + said.get("step", 0) / max(said.get("steps", 1), 1)
-        below = self._card.ladder[event.rung - 1].epochs if event.rung else 0
-        return float(min(max(here - below, 0.0), self._epochs_of(event.rung)))
+        added = self._epochs_of(event.rung)
+        below = (self._card.ladder[event.rung].epochs or 0) - added
+        return float(min(max(here - below, 0.0), added))
 
     def _name(self, event: Event) -> str:
         who = f"trial {event.trial}" if event.trial >= 0 else event.key  # numbered as on the page
@@ -160,10 +158,10 @@ class SearchProgress(_Shown):
 
 def expected_epochs(card: StudyCard) -> int:
     """The epochs that a study trains if nothing fails: each rung adds its own, to the share that gets so far."""
-    count, before, epochs = card.trials, 0, 0
-    for rung in card.ladder:
-        epochs += count * (rung.epochs - before)
-        count, before = int(count * card.keep + 1e-9), rung.epochs
+    count, epochs = card.trials, 0
+    for rung in range(len(card.ladder)):
+        epochs += count * card.epochs_added(rung)
+        count = int(count * card.keep + 1e-9)
     return epochs
 
 

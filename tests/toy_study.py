@@ -116,7 +116,7 @@ def run_toy(
         card or toy_card(),
         space or toy_space(),
         folder,
-        {"proxy": evaluator or ToyEvaluator()},
+        more.pop("evaluators", None) or {"proxy": evaluator or ToyEvaluator()},
         more.pop("count_cost", toy_cost),
         on_event,
         **more,

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from hrnas.cards.drivers import Driver, OptunaDriver
 from hrnas.cards.trainer import Data
@@ -18,6 +18,9 @@ COUNTS = ("params", "params_live", "macs", "macs_as_released")  # in single unit
 SCALES = {"conv_gi": "G (2^30)", "lite_scale": "M (2^20)", "all_ops": "G (10^9)", "all_ops_gi": "G (2^30)"}  # papers'
 COSTS = (*COUNTS, *SCALES)
 SCORES = ("score", "ap")
+ZERO_COST = ("naswot", "synflow", "zico", "snip", "grad_norm", "jacob_cov")  # larger is better
+MEASURES = {"cost": ("params", "macs"), "zero_cost": ZERO_COST}  # what a rung may score by, its default first
+CLIMB = ("cost", "zero_cost", "inherited", "proxy")  # a ladder's fidelities, from cheap to dear
 
 
 def _read_amount(name: str, value: object) -> float:
@@ -61,10 +64,37 @@ def _read_each(read: Callable[[str, object], float], values: object) -> object:
 
 
 class Rung(Options):
-    """One step of the ladder: train up to `epochs` in all, then compare; the best go on to the next rung."""
+    """One step of the ladder: measure, then compare; the best go on to the next rung.
 
-    fidelity: Literal["proxy"] = "proxy"
-    epochs: int = Field(ge=1)
+    `proxy` trains up to `epochs` in all, and only `proxy` has epochs. The cheaper fidelities come before it: `cost` and
+    `zero_cost` score a network that never learnt, by the measure `by` (decades of a cost, of which more is better; a
+    zero-cost score), and `inherited` scores it with the weights of the study's supernet.
+    """
+
+    fidelity: Literal["cost", "zero_cost", "inherited", "proxy"] = "proxy"
+    epochs: int | None = Field(None, ge=1)
+    by: str | None = None
+
+    @model_validator(mode="after")
+    def _options_belong_to_the_fidelity(self) -> Rung:
+        if (self.epochs is None) == (self.fidelity == "proxy"):
+            if self.fidelity == "proxy":
+                raise ValueError("a rung of fidelity proxy trains: it needs epochs, such as epochs: 3")
+            raise ValueError(f"a rung of fidelity {self.fidelity} does not train: leave epochs out")
+        known = MEASURES.get(self.fidelity, ())
+        if self.by is not None and self.by not in known:
+            there = f"there are: {', '.join(known)}" if known else f"a rung of fidelity {self.fidelity} has none"
+            raise ValueError(f"by: no measure '{self.by}'; {there}")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _only_what_belongs_to_the_fidelity(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in serialise(self).items() if value is not None}
+
+    @property
+    def measure(self) -> str:
+        """What a rung of fidelity `cost` or `zero_cost` scores by."""
+        return self.by or MEASURES[self.fidelity][0]
 
 
 class StudyCard(Options):
@@ -118,13 +148,24 @@ class StudyCard(Options):
 
     @model_validator(mode="after")
     def _rungs_grow_and_references_fit(self) -> StudyCard:
-        epochs = [rung.epochs for rung in self.ladder]
+        epochs = [rung.epochs for rung in self.ladder if rung.epochs is not None]
         if epochs != sorted(set(epochs)):
             raise ValueError(f"ladder: each rung must train longer than the one before, got epochs {epochs}")
+        steps = [(CLIMB.index(rung.fidelity), rung.epochs or 0) for rung in self.ladder]
+        if steps != sorted(set(steps)):
+            got = ", ".join(rung.fidelity for rung in self.ladder)
+            raise ValueError(f"ladder: expected {' before '.join(CLIMB)}, and only proxy more than once; got {got}")
+        if "ap" in self.goals and any(rung.fidelity in MEASURES for rung in self.ladder):
+            raise ValueError("goals: ap is not known on rungs of fidelity cost or zero_cost; use score")
         strangers = [name for name in self.reference if name not in self.goals]
         if strangers:
             raise ValueError(f"reference: {', '.join(strangers)} is no goal; the goals are {', '.join(self.goals)}")
         return self
+
+    def epochs_added(self, rung: int) -> int:
+        """The epochs that a rung trains beyond the rung below."""
+        below = self.ladder[rung - 1].epochs if rung else 0
+        return max((self.ladder[rung].epochs or 0) - (below or 0), 0)
 
     def with_changes(self, **changes: Any) -> StudyCard:
         """The same card with some fields replaced (those given and not None), checked again."""

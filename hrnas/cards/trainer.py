@@ -229,7 +229,8 @@ class Schedule(Options):
     """Rate over time: linear warm-up, then `step` (times `gamma` at each milestone, in epochs), `cosine` to 0 or
     `constant`.
 
-    A ladder's rungs restart the cosine on the epochs that the rung adds.
+    On a ladder each rung restarts warm-up and cosine on the epochs that it adds; only `constant` goes on as if training
+    had never paused, so that a rung's score is what a training of so many epochs gets.
     """
 
     kind: Literal["step", "cosine", "constant"] = "step"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import subprocess
@@ -13,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from hrnas.cards.study import SCORES, Rung
+from hrnas.cards.study import MEASURES, SCORES, Rung
 from hrnas.ledger import Evaluation, Ledger
 from hrnas.reading import UserError
 from hrnas.space.architecture import Architecture
@@ -26,6 +27,8 @@ Beat = Callable[[dict[str, Any]], None]
 
 class Evaluator(Protocol):
     """Measure an architecture on a rung and return its scores: at least `score` and `ap`, both in 0..1.
+
+    A rung of fidelity `cost` or `zero_cost` has no `ap`, and any finite `score`: larger is better.
 
     Args:
         folder: where this architecture's checkpoint lies; the same for every rung and every attempt, so that a higher
@@ -66,7 +69,7 @@ def measure(
                 on_progress(progress)
 
             scores = evaluator(architecture, rung, claim.identity.seed, folder, beat)
-        _check(scores)
+        _check(scores, rung)
         return "done" if ledger.finish(claim.id, scores, time.monotonic() - began) else "handed on"
     except HandedOn:
         return "handed on"
@@ -83,7 +86,12 @@ def measure(
         raise
 
 
-def _check(scores: Mapping[str, Any]) -> None:
+def _check(scores: Mapping[str, Any], rung: Rung) -> None:
+    if rung.fidelity in MEASURES:
+        score = scores.get("score")
+        if not isinstance(score, (int, float)) or not math.isfinite(score):
+            raise ValueError(f"the evaluator returned no finite score (got {score})")
+        return
     for name in SCORES:
         if not isinstance(scores.get(name), (int, float)) or not 0 <= scores[name] <= 1:
             raise ValueError(f"the evaluator returned no {name} in 0..1 (got {scores.get(name)})")

@@ -90,7 +90,7 @@ class ProxyTrainer:
             raise UserError("data: a search ranks by OKS and AP, which MPII has not; search on coco or drawn people")
         if recipe.boxes.file is not None:
             raise UserError("data.boxes: a search ranks by held-out training people in their own boxes; leave it out")
-        self._ladder = tuple(ladder)
+        self._epochs = tuple(rung.epochs for rung in ladder if rung.epochs is not None)
         self._sources = load_sources(recipe.data)
         self._sources.refuse_faults()  # scores are compared with others of this data, as whole as it is
         if not len(self._sources.holdout):
@@ -130,10 +130,9 @@ class ProxyTrainer:
         def on_progress(at: Progress) -> None:
             beat(asdict(at))
 
-        below = [step.epochs for step in self._ladder if step.epochs < rung.epochs]
-        training.run(
-            batches, rung.epochs, from_epoch=max(below, default=0), on_progress=on_progress, checkpoint=checkpoint
-        )
+        assert rung.epochs is not None
+        below = max((epochs for epochs in self._epochs if epochs < rung.epochs), default=0)
+        training.run(batches, rung.epochs, from_epoch=below, on_progress=on_progress, checkpoint=checkpoint)
         scores = score_people(training.best_net, self._sources.holdout, self._holdout_pixels, self.recipe, self.device)
         learnt_from = {"persons_train": len(self._sources.train)}
         return {**scores, **learnt_from, "epochs": rung.epochs, "loss": training.loss}
@@ -141,7 +140,7 @@ class ProxyTrainer:
     def _begin(self, architecture: Architecture, rung: Rung, seed: int, checkpoint: Path) -> Training:
         """Training as far as its checkpoint goes; afresh if none is of this training and of this rung or below."""
         identity = training_identity(architecture, self.recipe, seed, len(self._sources.train))
-        identity["ladder"] = " ".join(str(step.epochs) for step in self._ladder)
+        identity["ladder"] = " ".join(map(str, self._epochs))
 
         def fresh() -> Training:
             net = make_net(architecture, self.keypoints, self.recipe, seed)
@@ -150,4 +149,4 @@ class ProxyTrainer:
         training = fresh()
         with suppress(OtherTraining):
             training.resume(checkpoint)
-        return training if (training.epoch, training.step) <= (rung.epochs, 0) else fresh()
+        return training if (training.epoch, training.step) <= (rung.epochs or 0, 0) else fresh()
