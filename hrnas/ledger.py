@@ -6,7 +6,8 @@ the card says so. It is the only memory of a search: drivers, fronts and reports
     studies ── one row: the resolved card and the environment it first ran in
       ├─ proposals ────── every ask, in order: new, duplicate or infeasible
       ├─ architectures ── every distinct feasible network, in order of its first proposal: a Trial's number
-      └─ evaluations ──── running -> done | failed | broken; a broken one is handed on exactly once
+      ├─ evaluations ──── running -> done | failed | broken; a broken one is handed on exactly once
+      └─ rank_checks ──── how far the study's cheap rankings foretell a dear one, whenever that was measured
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ import re
 import sqlite3
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,7 +28,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModu
 
 from hrnas.reading import UserError
 
-__all__ = ["FIDELITIES", "Evaluation", "Identity", "Ledger", "Proposal", "StudyRecord", "Trial"]
+__all__ = ["FIDELITIES", "Evaluation", "Identity", "Ledger", "News", "Proposal", "StudyRecord", "Trial"]
 
 State = Literal["running", "done", "failed", "broken"]
 Outcome = Literal["new", "duplicate", "infeasible"]
@@ -109,6 +110,16 @@ class Proposal:
     outcome: Outcome
     costs: dict[str, float]
     state: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class News:
+    """What a process that follows a study has not seen yet; the trials come without their evaluations."""
+
+    version: int
+    proposals: list[Proposal]
+    trials: list[Trial]
+    evaluations: list[Evaluation]
 
 
 @dataclass(frozen=True)
@@ -206,6 +217,14 @@ _evaluations = sql.Table(
     sql.Column("started", sql.Double, nullable=False),
     sql.Column("finished", sql.Double),
     sql.UniqueConstraint("study", *_IDENTITY, "attempt", name="one_claim"),
+)
+
+_rank_checks = sql.Table(
+    "rank_checks",
+    _metadata,
+    sql.Column("id", sql.Integer, primary_key=True),
+    _study_column(),
+    sql.Column("document", sql.JSON, nullable=False),
 )
 
 
@@ -348,14 +367,8 @@ class Ledger:
 
     def proposals(self, start: int = 0) -> list[Proposal]:
         """Every ask since number `start`, in order."""
-        table = _proposals
         with self._reading() as (connection, study):
-            query = sql.select(table).where(table.c.study == study, table.c.number >= start).order_by(table.c.number)
-            rows = connection.execute(query).all()
-        return [
-            Proposal(row.number, tuple(row.genome), row.key, row.origin, row.outcome, row.costs, row.driver_state)
-            for row in rows
-        ]
+            return _read_proposals(connection, study, start)
 
     # evaluations
 
@@ -443,26 +456,56 @@ class Ledger:
 
     def trials(self) -> list[Trial]:
         """Every distinct feasible architecture with its evaluations, in the order of the first proposals."""
-        table = _architectures
         with self._reading() as (connection, study):
-            rows = connection.execute(sql.select(table).where(table.c.study == study).order_by(table.c.number)).all()
+            trials = _read_trials(connection, study, 0)
             query = sql.select(_evaluations).where(_evaluations.c.study == study).order_by(_evaluations.c.id)
             by_key: dict[str, list[Evaluation]] = {}
             for row in connection.execute(query):
                 by_key.setdefault(row.key, []).append(_evaluation(row))
-        return [
-            Trial(
-                number=row.number,
-                key=row.key,
-                architecture=row.tree,
-                genome=tuple(row.genome),
-                costs=row.costs,
-                origin=row.origin,
-                title=row.title,
-                evaluations=tuple(by_key.get(row.key, ())),
-            )
-            for row in rows
-        ]
+        return [replace(trial, evaluations=tuple(by_key.get(trial.key, ()))) for trial in trials]
+
+    def news(self, version: int, proposals: int, trials: int, evaluation: int, running: Collection[int]) -> News | None:
+        """What was written since a process looked last; `None` when nothing was.
+
+        Args:
+            version: the study's version at that time, below 0 for the first look.
+            proposals, trials: how many of them it knows.
+            evaluation: the greatest id among the evaluations that it knows.
+            running: the ids of those that were running; each comes again, as it is now, unless it was released.
+        """
+        table = _evaluations
+        with self._reading() as (connection, study):
+            now = int(connection.scalar(sql.select(_studies.c.version).where(_studies.c.id == study)) or 0)
+            if now == version:
+                return None
+            news = sql.or_(table.c.id > evaluation, table.c.id.in_(running))
+            query = sql.select(table).where(table.c.study == study, news).order_by(table.c.id)
+            # what is read last was written first: where reads are no snapshot, each evaluation still finds its trial
+            found = [_evaluation(row) for row in connection.execute(query)]
+            new = _read_trials(connection, study, trials)
+            return News(now, _read_proposals(connection, study, proposals), new, found)
+
+    # rank checks
+
+    def put_rank_check(self, document: Mapping[str, Any]) -> None:
+        """Remember how far the study's cheap rankings foretell a dear one; the last document counts.
+
+        Raises:
+            ValueError: a number in it is not finite.
+        """
+        plain = json.loads(json.dumps(document, allow_nan=False))
+        with self._writing() as (connection, study):
+            _rank_checks.create(connection, checkfirst=True)  # a ledger of before has no such table
+            connection.execute(_rank_checks.insert().values(study=study, document=plain))
+
+    def rank_check(self) -> dict[str, Any] | None:
+        """The last document that `put_rank_check` was given; `None` if there never was one."""
+        table = _rank_checks
+        with self._reading() as (connection, study):
+            if not sql.inspect(connection).has_table(table.name):
+                return None
+            query = sql.select(table.c.document).where(table.c.study == study).order_by(table.c.id.desc()).limit(1)
+            return connection.scalar(query)
 
     # one transaction each
 
@@ -552,6 +595,25 @@ def _use_wal(connection: Any) -> None:
 
 def _write(connection: sql.Connection) -> sql.RootTransaction:
     return connection.execution_options(hrnas_writes=True).begin()
+
+
+def _read_proposals(connection: sql.Connection, study: int, start: int) -> list[Proposal]:
+    table = _proposals
+    query = sql.select(table).where(table.c.study == study, table.c.number >= start).order_by(table.c.number)
+    return [
+        Proposal(row.number, tuple(row.genome), row.key, row.origin, row.outcome, row.costs, row.driver_state)
+        for row in connection.execute(query)
+    ]
+
+
+def _read_trials(connection: sql.Connection, study: int, start: int) -> list[Trial]:
+    """The trials since number `start`, without their evaluations."""
+    table = _architectures
+    query = sql.select(table).where(table.c.study == study, table.c.number >= start).order_by(table.c.number)
+    return [
+        Trial(row.number, row.key, row.tree, tuple(row.genome), row.costs, row.origin, row.title, ())
+        for row in connection.execute(query)
+    ]
 
 
 def _evaluation(row: Any) -> Evaluation:

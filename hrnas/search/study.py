@@ -21,12 +21,13 @@ import numpy as np
 
 from hrnas.cards.study import StudyCard
 from hrnas.cards.trainer import Recipe
-from hrnas.ledger import Evaluation, Identity, Ledger, Outcome, Proposal, Trial
+from hrnas.ledger import Identity, Ledger, Outcome, Proposal, Trial
 from hrnas.names import CARD_FILE, LEDGER_FILE
-from hrnas.pareto import front, goal_value
+from hrnas.pareto import goal_value
 from hrnas.reading import UserError, format_size, write_atomically, write_yaml
 from hrnas.search.drivers import Told, make_driver, seed_of_ask
 from hrnas.search.ladder import next_promotion
+from hrnas.search.standing import Standing
 from hrnas.search.worker import SILENCE, Evaluator, is_alive, measure, this_owner
 from hrnas.space.architecture import Architecture
 from hrnas.space.genome import Genome
@@ -36,6 +37,7 @@ from hrnas.space.search_space import SearchSpace
 PATIENCE = 100  # useless proposals in a row before the search draws unseen architectures itself
 DRAWS = 400  # architectures drawn so, all outside the limits, before it gives up
 MOST_FAILURES = 5  # evaluations in a row that failed in this process
+MIRROR_EVERY = 30.0  # seconds between two copies for Optuna's tools
 WAIT = 1.0  # seconds between two looks while other workers finish
 
 CountCost = Callable[[Architecture], Mapping[str, float]]
@@ -208,80 +210,70 @@ class _Search:
         self.driver = make_driver(card, space)
         self.owner = this_owner()
         self.began = time.monotonic()
-        self.proposals: list[Proposal] = []
-        self.trials: list[Trial] = []
-        self.last: dict[tuple[str, int], Evaluation] = {}  # the last attempt of the study's own evaluations
-        self.done = self.front = 0
+        self.standing = Standing(ledger, card.goals, len(card.ladder), self._is_own)
         self.told: dict[int, Told] = {}
+        self.mirror_due = 0.0
         self.failures: list[str] = []  # in a row, in this process
         self.awaited: set[str] = set()  # the owners of whom it was said that this process waits for them
 
     def run(self) -> Result:
-        self._look()
+        standing = self.standing
+        standing.look()
         self._say("start")
         while True:
             self._recover()
-            self._look()
+            standing.look()
             if len(self.failures) >= MOST_FAILURES:
                 return self._end(f"{MOST_FAILURES} evaluations in a row failed:\n  " + "\n  ".join(self.failures))
-            job = self._unfinished() or next_promotion(self.trials, self.card, self.conditions.seed)
+            job = self._unfinished() or self._promotion()
             if job is not None:
                 self._measure(*job)
-            elif self.done + self._under_way() < self.card.trials:
+            elif len(standing.done) + len(standing.under_way) < self.card.trials:
                 if reason := self._propose():
                     return self._end(reason)
-            elif running := [last for last in self.last.values() if last.state == "running"]:
-                self._say_who_is_awaited(running)
+            elif standing.running:
+                self._say_who_is_awaited()
                 time.sleep(WAIT)  # others finish; should one of them die, its work is ours
             else:
                 return self._end("")
 
     # -- what the ledger says -----------------------------------------------------------------------------------------
 
-    def _look(self) -> None:
-        self.proposals += self.ledger.proposals(start=len(self.proposals))
-        self.trials = self.ledger.trials()
-        own = [e for trial in self.trials for e in trial.evaluations if self._is_own(e.identity)]
-        self.last = {(e.identity.key, e.identity.rung): e for e in own}
-        self.done = sum(e.state == "done" for (_, rung), e in self.last.items() if rung == 0)
-        self.front = len(front(self.trials, self.card.goals, self.card.ladder[0].fidelity, rung=0))
-
     def _is_own(self, identity: Identity) -> bool:
         """Whether an evaluation is the search's own; a trial may have others: more seeds, other fidelities."""
         on_ladder = identity.rung < len(self.card.ladder)
         return on_ladder and identity == identity_of(self.card, self.conditions, identity.key, identity.rung)
 
-    def _last(self, trial: Trial, rung: int) -> Evaluation | None:
-        return self.last.get((trial.key, rung))
-
-    def _under_way(self) -> int:
-        first = [self._last(trial, 0) for trial in self.trials]
-        return sum(last is None or last.state in ("running", "broken") for last in first)
-
     def _unfinished(self) -> tuple[Trial, int] | None:
         """What a crash or an interruption left: a trial that was never claimed, or broke and is to be handed on."""
-        for trial in self.trials:
-            for rung in range(len(self.card.ladder)):
-                last = self._last(trial, rung)
-                if (last is None and rung == 0) or (last is not None and last.state == "broken"):
-                    return trial, rung
-        return None
+        if not self.standing.unfinished:
+            return None
+        trial = self.standing.trials[min(self.standing.unfinished)]
+        rung = self.standing.unfinished_rung(trial)
+        assert rung is not None
+        return trial, rung
+
+    def _promotion(self) -> tuple[Trial, int] | None:
+        if len(self.card.ladder) == 1:
+            return None
+        return next_promotion(self.standing.trials, self.card, self.conditions.seed)
 
     def _recover(self) -> None:
         for evaluation in self.ledger.recover(is_alive):
             self._say("broken", key=evaluation.identity.key, rung=evaluation.identity.rung, reason=evaluation.owner)
 
-    def _say_who_is_awaited(self, running: Sequence[Evaluation]) -> None:
-        numbers = {trial.key: trial.number for trial in self.trials}
-        for evaluation in running:
-            if evaluation.owner in self.awaited:
+    def _say_who_is_awaited(self) -> None:
+        for evaluation in self.ledger.evaluations("running"):
+            if evaluation.owner in self.awaited or not self._is_own(evaluation.identity):
                 continue
             self.awaited.add(evaluation.owner)
             silent = max(time.time() - evaluation.heartbeat, 0.0)
             identity, who = evaluation.identity, evaluation.owner.rsplit(":", 1)[0]
             reason = f"{who} (machine:process) measures it, its last sign of life came {silent:.0f} s ago; "
             reason += f"the work of one that is gone is done again, on another machine after {SILENCE:.0f} s of silence"
-            self._say("waiting", trial=numbers[identity.key], key=identity.key, rung=identity.rung, reason=reason)
+            trial = self.standing.trial(identity.key)
+            number = -1 if trial is None else trial.number
+            self._say("waiting", trial=number, key=identity.key, rung=identity.rung, reason=reason)
 
     # -- measuring ----------------------------------------------------------------------------------------------------
 
@@ -302,8 +294,8 @@ class _Search:
             self.folder / "checkpoints" / trial.key,
             lambda progress: self._say("progress", progress=progress, **about),
         )
-        self._look()
-        last = self._last(self.trials[trial.number], rung)
+        self.standing.look()
+        last = self.standing.last(self.standing.trials[trial.number], rung)
         assert last is not None
         if end == "failed":
             self.failures.append(f"trial {trial.number} ({trial.key}): {last.reason}")
@@ -311,22 +303,32 @@ class _Search:
         elif end == "done":
             self.failures.clear()
             self._say("finished", score=last.scores.get("score"), ap=last.scores.get("ap"), **about)
-        self._write_mirror()
+        self._mirror()
 
-    def _write_mirror(self) -> None:
+    def _mirror(self, end: bool = False) -> None:
+        """Write Optuna's copy of the study now and then, and at the end where it lacks something."""
         from hrnas.search.mirror import write_mirror  # Optuna takes a while to import
 
         path = self.folder / "optuna.journal"
-        write_mirror(path, self.card.name, self.card.goals, self.space.genes, self.trials)
+        trials = self.standing.trials
+        began = time.monotonic()
+        if end:
+            newest = max((e.finished or 0.0 for trial in trials for e in trial.evaluations), default=0.0)
+            if path.exists() and path.stat().st_mtime > newest:
+                return
+        elif began < self.mirror_due:
+            return
+        write_mirror(path, self.card.name, self.card.goals, self.space.genes, trials)
+        # the file is written whole: a long study must not spend its time on it
+        self.mirror_due = time.monotonic() + max(MIRROR_EVERY, 20 * (time.monotonic() - began))
 
     # -- proposing ----------------------------------------------------------------------------------------------------
 
     def _propose(self) -> str:
         """Record one more proposal; the reason where there is none to make."""
-        number = len(self.proposals)
-        useless = next((n for n, p in enumerate(reversed(self.proposals)) if p.outcome == "new"), number)
+        number, useless = len(self.standing.proposals), self.standing.useless
         for title, architecture in self.published:
-            if not any(p.key == architecture.key and p.origin == "published" for p in self.proposals):
+            if architecture.key not in self.standing.published:
                 self._record(number, self.space.encode(architecture), "published", title=title)
                 return ""
         seed = seed_of_ask(self.card.driver.seed, number)
@@ -348,7 +350,7 @@ class _Search:
     ) -> None:
         genome = self.space.canonical(genome)
         architecture = self.space.decode(genome)
-        known = next((p for p in self.proposals if p.key == architecture.key), None)
+        known = self.standing.known.get(architecture.key)
         costs = dict(known.costs if known else self.count_cost(architecture))
         outcome: Outcome = "duplicate" if known else "infeasible" if _broken_limits(self._excess(costs)) else "new"
         tree = architecture.tree() if outcome == "new" else None
@@ -371,19 +373,20 @@ class _Search:
 
     def _tell(self) -> None:
         """Tell the driver what is new or has changed since it was last told; a trial's highest rung counts."""
-        by_key = {trial.key: trial for trial in self.trials}
-        for proposal in self.proposals:
-            told = self._what_became(proposal, by_key.get(proposal.key))
-            if self.told.get(proposal.number) != told:
+        for number in sorted(self.standing.changed):
+            told = self._what_became(self.standing.proposals[number])
+            if self.told.get(number) != told:
                 self.driver.tell(told)
-                self.told[proposal.number] = told
+                self.told[number] = told
+        self.standing.changed.clear()
 
-    def _what_became(self, proposal: Proposal, trial: Trial | None) -> Told:
+    def _what_became(self, proposal: Proposal) -> Told:
+        trial = self.standing.trial(proposal.key)
         excess = self._excess(proposal.costs)
         told = Told(proposal.number, proposal.genome, "pending", excess=excess, state=proposal.state)
         if trial is None:
             return replace(told, outcome="infeasible")
-        own = [last for rung in range(len(self.card.ladder)) if (last := self._last(trial, rung)) is not None]
+        own = [last for rung in range(len(self.card.ladder)) if (last := self.standing.last(trial, rung))]
         done = [last for last in own if last.state == "done"]
         if done:
             values = {goal: goal_value(goal, trial, done[-1]) for goal in self.card.goals}
@@ -392,10 +395,9 @@ class _Search:
 
     def _draw_unseen(self, rng: np.random.Generator) -> Genome | None:
         """A genome whose architecture nobody proposed: drawn, or mutated from what is (nearly) inside the limits."""
-        genomes = {proposal.genome for proposal in self.proposals}
-        keys = {proposal.key for proposal in self.proposals}
+        genomes = {proposal.genome for proposal in self.standing.proposals}
         for genome in self._candidates(rng):
-            if genome not in genomes and self.space.decode(genome).key not in keys:
+            if genome not in genomes and self.space.decode(genome).key not in self.standing.known:
                 return genome
         return None
 
@@ -404,7 +406,7 @@ class _Search:
             genomes = list(self.space.enumerate())
             yield from (genomes[index] for index in rng.permutation(len(genomes)))
             return
-        parents = [trial.genome for trial in self.trials] or [self._nearest().genome]
+        parents = [trial.genome for trial in self.standing.trials] or [self._nearest().genome]
         for _ in range(1000):
             yield self.space.sample(rng)
             yield self.space.mutate(parents[int(rng.integers(len(parents)))], rng)
@@ -413,12 +415,12 @@ class _Search:
 
     def _nearest(self) -> Proposal:
         """The proposal outside the limits that misses them by least."""
-        outside = [p for p in self.proposals if _broken_limits(self._excess(p.costs))]
+        outside = [p for p in self.standing.proposals if _broken_limits(self._excess(p.costs))]
         return min(outside, key=lambda p: max(self._excess(p.costs).values()))
 
     def _too_narrow(self) -> str:
-        distinct = {p.key: p for p in self.proposals}
-        inside = len(self.trials)
+        distinct = self.standing.known
+        inside = len(self.standing.trials)
         nearest = self._nearest()
         misses = _broken_limits(self._excess(nearest.costs))
         over = ", ".join(
@@ -431,29 +433,29 @@ class _Search:
         )
 
     def _exhausted(self) -> str:
-        distinct = {p.key for p in self.proposals}
+        distinct, inside = len(self.standing.known), len(self.standing.trials)
         return (
-            f"the space {self.space.name} is exhausted: of its {len(distinct)} architectures {len(self.trials)} are "
+            f"the space {self.space.name} is exhausted: of its {distinct} architectures {inside} are "
             f"inside the limits, and all of these were tried; the card asks for {self.card.trials} trials"
         )
 
     def _end(self, reason: str) -> Result:
-        outcomes = [proposal.outcome for proposal in self.proposals]
-        failed = sum(last.state == "failed" for (_, rung), last in self.last.items() if rung == 0)
+        outcomes = [proposal.outcome for proposal in self.standing.proposals]
+        self._mirror(end=True)
         self._say("end", reason=reason)
         return Result(
             complete=not reason,
             reason=reason,
-            done=self.done,
+            done=len(self.standing.done),
             total=self.card.trials,
             duplicates=outcomes.count("duplicate"),
             infeasible=outcomes.count("infeasible"),
-            failed=failed,
+            failed=len(self.standing.failed),
         )
 
     def _say(self, kind: Any, **more: Any) -> None:
         seconds = time.monotonic() - self.began
-        self.on_event(Event(kind, self.done, self.card.trials, self.front, seconds, **more))
+        self.on_event(Event(kind, len(self.standing.done), self.card.trials, self.standing.front, seconds, **more))
 
 
 def _amount(value: float) -> str:
