@@ -243,6 +243,24 @@ BAD_INPUT: dict[str, tuple[Callable[[Path], None], str, list[str]]] = {
         ["'lite_hrnet_19'", "did you mean", "published/lite_hrnet_18"],
     ),
     "a study that does not exist": (another_study, "front tinny", ["no study 'tinny' in runs; did you mean tiny?"]),
+    "picks of nothing": (another_study, "front tiny --pick knee", ["tiny: no trial has finished yet"]),
+    "a way to pick that does not exist": (another_study, "front tiny --pick nee", ["--pick", "'nee'", "spread"]),
+    "how many, but not of what": (another_study, "front tiny --count 2", ["--count and --budget", "add --pick knee"]),
+    "a budget for knees": (
+        another_study,
+        "front tiny --pick knee --budget macs=1M",
+        ["--budget", "does not go with --pick knee"],
+    ),
+    "a budget of something that costs nothing": (
+        another_study,
+        "front tiny --pick budget --budget makes=1M",
+        ["--budget", "no such cost to limit; there are: params", "(got makes=1M)"],
+    ),
+    "a budget that is no amount": (
+        another_study,
+        "front tiny --pick budget --budget macs=1M,much",
+        ["--budget", "expected a number", "(got macs=1M,much)"],
+    ),
     "a key that does not exist": (another_study, "profile tiny#123456", ["tiny#123456: no architecture"]),
     "such a key where a card may stand": (another_study, "show tiny#123456", ["tiny#123456: no architecture"]),
     "results of other pictures": (
@@ -513,7 +531,11 @@ def test_the_front_tells_the_fields_of_the_page(
 ):
     monkeypatch.chdir(searched)
     document = say(capsys, "front tiny --json")
-    assert fields(document) == set(rows(section("front"), "field"))
+    picks = say(capsys, "front tiny --pick spread --count 1 --json")
+    assert fields(document) | fields(picks) == set(rows(section("front"), "field"))
+    assert picks["picks"][0] == {
+        name: document["front"][0].get(name, "even cover of the front") for name in picks["picks"][0]
+    }
     assert document["finished"] == document["wanted"] == 2
     for member in document["front"]:
         assert 0 <= member["score"] <= 1 and isinstance(member["params"], int)

@@ -31,6 +31,7 @@ from hrnas.report.facts import (
     study_facts,
 )
 from hrnas.report.page import write_report
+from hrnas.report.picks import Budgets, pick_points
 from hrnas.report.words import format_cost, format_seconds
 
 GOALS = {"score": "maximize", "macs": "minimize"}
@@ -203,6 +204,36 @@ def test_the_front_is_the_one_that_the_search_sees() -> None:
     trials = [trial(n, float(rng.uniform(0.2, 0.5)), float(rng.uniform(1e8, 9e8))) for n in range(30)]
     ours = sorted(row.key for row in front_table(facts_of(*trials)))
     assert ours == sorted(one.key for one in pareto.front(trials, GOALS))
+
+
+def picked(facts: StudyFacts, how: Any, count: int = 3, budgets: Budgets | None = None) -> list[int]:
+    return [pick.point.number for pick in pick_points(facts, how, count, budgets)]
+
+
+def test_picks_stand_on_the_front_with_costs_in_decades() -> None:
+    """Scores and decades of cost in even steps, but trial 2, which is early: the knee; trial 5 is beaten by it."""
+    scores = {0: 0.1, 1: 0.2, 2: 0.5, 3: 0.55, 4: 0.6, 5: 0.4}
+    facts = facts_of(*(trial(number, score, 10 ** (6 + min(number, 4))) for number, score in scores.items()))
+    assert picked(facts, "knee", 1) == [2]
+    assert pick_points(facts, "knee", 1)[0].why.startswith(f"{(1 - 0.5 - 0.2) / 2**0.5:.3f} before the chord")
+    assert picked(facts, "spread", 2) == [4, 0] and sorted(picked(facts, "spread", 9)) == [0, 1, 2, 3, 4]
+    assert picked(facts, "budget", 4) == [1, 2, 3, 4]  # a decade each: up to 1e7, 1e8, 1e9, 1e10
+
+
+def test_the_best_within_a_budget_may_lie_off_the_front() -> None:
+    small = trial(1, 0.3, 3e8, costs={"macs": 3e8, "params": 1e5})
+    facts = facts_of(trial(0, 0.4, 2e8), small, trial(2, 0.5, 3e8))
+    assert picked(facts, "budget", budgets=Budgets("params", (2e5, 1e6, 2e6))) == [1, 0, 2]
+    assert picked(facts, "budget", budgets=Budgets("macs", (2e8, 2.5e8))) == [0]  # the best of both
+    with pytest.raises(UserError, match="no trial has params <= 1K; the least is 100K"):
+        picked(facts, "budget", budgets=Budgets("params", (1e3,)))
+    with pytest.raises(UserError, match="did not count all_ops; there are: macs, params"):
+        picked(facts, "budget", budgets=Budgets("all_ops", (1.0,)))
+
+
+def test_without_a_cost_among_the_goals_a_budget_must_be_said() -> None:
+    with pytest.raises(UserError, match="say one, such as --budget macs=200M"):
+        picked(facts_of(trial(0, 0.4, 2e8), goals={"score": "maximize"}), "budget")
 
 
 def test_measurements_of_different_settings_are_never_on_one_front() -> None:

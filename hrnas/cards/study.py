@@ -34,7 +34,12 @@ def _read_amount(name: str, value: object) -> float:
         raise ValueError(f"expected a plain number such as 0.5, without a suffix: {unit}") from None
 
 
-def _read_limit(name: str, value: object) -> float:
+def read_limit(name: str, value: object) -> float:
+    """Read a cost's upper limit in its own unit, a number or a text such as '<= 3M'.
+
+    Raises:
+        ValueError: no such cost, or no such amount.
+    """
     if name not in COSTS:
         raise ValueError(f"there is no such cost to limit; there are: {', '.join(COSTS)}")
     if isinstance(value, str):
@@ -144,7 +149,7 @@ class StudyCard(Options):
     @field_validator("limits", mode="before")
     @classmethod
     def _limits_in_own_units(cls, limits: object) -> object:
-        return _read_each(_read_limit, limits)
+        return _read_each(read_limit, limits)
 
     @model_validator(mode="after")
     def _rungs_grow_and_references_fit(self) -> StudyCard:

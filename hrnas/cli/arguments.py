@@ -27,6 +27,7 @@ class Argument:
     default: Any = None
     required: bool | None = None  # by default what stands without dashes is
     many: bool = False  # one or more, without dashes
+    choices: tuple[str, ...] | None = None
 
     @property
     def is_option(self) -> bool:
@@ -45,6 +46,7 @@ class Argument:
                 type=self.read,
                 default=self.default,
                 required=bool(self.required),
+                choices=self.choices,
             )
         else:
             count = "+" if self.many else "?" if self.required is False else None

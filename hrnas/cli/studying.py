@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import statistics
 import sys
-from argparse import Namespace
+from argparse import ArgumentTypeError, Namespace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from hrnas.cli.arguments import DATA, JSON, QUIET, RUNS, STUDY, Argument, as_count, as_seed, word
 from hrnas.cli.printing import to_json
+from hrnas.reading import UserError
+
+if TYPE_CHECKING:
+    from hrnas.report.facts import StudyFacts
+    from hrnas.report.picks import Budgets, Pick
 
 
 @word(
@@ -31,6 +36,7 @@ def search(said: Namespace) -> int:
     from hrnas.cards.study import load_study
     from hrnas.names import runs_folder
     from hrnas.progress import SearchProgress
+    from hrnas.report.facts import format_front
     from hrnas.report.page import write_report
     from hrnas.search.launch import launch
 
@@ -40,7 +46,7 @@ def search(said: Namespace) -> int:
     runs = runs_folder(said.runs)
     with SearchProgress(card, runs / card.name, sys.stderr, quiet=said.quiet) as progress:
         folder, result = launch(card, runs, said.data, progress)
-    print(_front_of(folder)[0])
+    print(format_front(_facts_of(folder)[0]))
     print(f"\nreport: {write_report(folder)}")
     if not result.complete:
         print(f"{card.name}: {result.done} of {result.total} trials finished: {result.reason}", file=sys.stderr)
@@ -88,31 +94,76 @@ def repeat(said: Namespace) -> int:
     return 1 if again.missing else 0
 
 
-@word(STUDY, RUNS, JSON)
+def as_budgets(text: str) -> Budgets:
+    """Upper limits of one cost: `macs=200M`, or several as `macs=100M,200M`."""
+    from hrnas.cards.study import read_limit
+    from hrnas.report.picks import Budgets
+
+    cost, _, amounts = text.partition("=")
+    try:
+        return Budgets(cost, tuple(read_limit(cost, f"<= {amount}") for amount in amounts.split(",")))
+    except ValueError as error:
+        raise ArgumentTypeError(f"{error}; such as macs=200M or macs=100M,200M (got {text})") from None
+
+
+PICK = Argument("--pick", "HOW", "only some of them: knee, spread or budget", choices=("knee", "spread", "budget"))
+COUNT = Argument("--count", "N", "pick so many (default: 3)", as_count)
+BUDGET = Argument(
+    "--budget",
+    "COST=N[,N]",
+    "with --pick budget: the best score within each, instead of even steps along the front",
+    as_budgets,
+)
+
+
+@word(STUDY, PICK, COUNT, BUDGET, RUNS, JSON)
 def front(said: Namespace) -> int:
-    """Print the front of a study.
+    """Print the front of a study, or picks from it.
 
     The front is the networks that no other beats in every goal, best score first. It can be asked for while the study
-    runs.
+    runs. Picks are its knees, an even spread, or the best score within each of some budgets.
     """
     from hrnas.names import find_study
+    from hrnas.report.facts import format_front, front_document
+    from hrnas.report.picks import format_picks, picks_document
 
-    text, document = _front_of(find_study(said.study, said.runs))
-    print(to_json(document) if said.json else text)
+    facts, study = _facts_of(find_study(said.study, said.runs))
+    if said.pick is None:
+        if said.count or said.budget:
+            raise UserError("hrnas front: --count and --budget say what to pick; add --pick knee, spread or budget")
+        print(to_json(front_document(facts, study)) if said.json else format_front(facts))
+        return 0
+    picks = _picks(facts, said)
+    print(to_json(picks_document(facts, picks, study)) if said.json else format_picks(facts, picks))
     return 0
 
 
-def _front_of(folder: Path) -> tuple[str, dict[str, Any]]:
-    """The front of a study, as text and as JSON."""
+def _picks(facts: StudyFacts, said: Namespace) -> tuple[Pick, ...]:
+    """The picks that were asked for; says where they are fewer."""
+    from hrnas.report.picks import pick_points
+
+    if said.budget and (said.pick != "budget" or said.count):
+        too_much = "--count" if said.pick == "budget" else f"--pick {said.pick}"
+        raise UserError(f"--budget names the budgets of --pick budget; it does not go with {too_much}")
+    asked = len(said.budget.amounts) if said.budget else said.count or 3
+    picks = pick_points(facts, said.pick, asked, said.budget)
+    if len(picks) < asked:
+        why = "budgets share their best" if said.pick == "budget" else "the front has no more"
+        print(f"{len(picks)} picked instead of {asked}: {why}", file=sys.stderr)
+    return picks
+
+
+def _facts_of(folder: Path) -> tuple[StudyFacts, str]:
+    """What a study's ledger says, and what finds the study again on the command line."""
     from hrnas.names import open_study, study_as_typed
-    from hrnas.report.facts import format_front, front_document, read_facts
+    from hrnas.report.facts import read_facts
 
     ledger = open_study(str(folder))
     try:
         facts = read_facts(ledger)
     finally:
         ledger.close()
-    return format_front(facts), front_document(facts, study_as_typed(folder, facts.name))
+    return facts, study_as_typed(folder, facts.name)
 
 
 @word(STUDY, RUNS, Argument("--open", "", "open the page in the browser"))

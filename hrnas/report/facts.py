@@ -21,6 +21,7 @@ from hrnas.report.claims import caveats, summary
 from hrnas.report.words import (
     COSTS,
     SCORES,
+    align,
     count,
     describe_network,
     describe_stages,
@@ -47,6 +48,8 @@ __all__ = [
     "read_facts",
     "staircase",
     "study_facts",
+    "train_command",
+    "whole",
 ]
 
 FULL_TRAINER = "lite_hrnet_coco"  # on the shelf
@@ -463,18 +466,23 @@ def front_table(facts: StudyFacts, study: str | None = None) -> tuple[FrontRow, 
             title=point.title,
             score=point.score,
             ap=point.ap,
-            params=_whole(point.costs.get("params")),
-            macs=_whole(point.costs.get("macs")),
+            params=whole(point.costs.get("params")),
+            macs=whole(point.costs.get("macs")),
             seconds=point.seconds,
             score_interval=point.score_interval,
             ap_interval=point.ap_interval,
             seeds=len(point.seed_scores),
             within_noise=tuple(sorted(ranks[key] for key in point.within_noise)),
             network=point.network,
-            command=shlex.join(["hrnas", "train", f"{study or facts.name}#{point.key}", *_trainer(facts)]),
+            command=train_command(facts, point.key, study),
         )
         for point in front
     )
+
+
+def train_command(facts: StudyFacts, key: str, study: str | None = None) -> str:
+    """What trains one of the study's networks from scratch, to be typed; arguments as in `front_table`."""
+    return shlex.join(["hrnas", "train", f"{study or facts.name}#{key}", *_trainer(facts)])
 
 
 def _trainer(facts: StudyFacts) -> tuple[str, ...]:
@@ -507,18 +515,9 @@ def format_front(facts: StudyFacts) -> str:
         for row in rows
     ]
     head = ("rank", "key", "title", "score", "interval", "AP", "params", "MACs", "trained", "noise")
-    widths = [max(len(line[column]) for line in (head, *lines)) for column in range(len(head))]
-    left = {1, 2}  # words; the rest are numbers
-    table = [
-        "  ".join(
-            cell.ljust(width) if column in left else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in (head, *lines)
-    ]
     title = f"{facts.name}: {len(rows)} of {len(facts.main.points)} trials on the front, {facts.main.label}"
     notes = ["noise: ranks whose bootstrap interval overlaps this one's"] if any(r.within_noise for r in rows) else []
-    return "\n".join([title, *table, *notes])
+    return "\n".join([title, *align([head, *lines], words={1, 2}), *notes])
 
 
 def front_document(facts: StudyFacts, study: str | None = None) -> dict[str, Any]:
@@ -582,7 +581,8 @@ def _pair(interval: Interval | None) -> list[float] | None:
     return list(interval) if interval else None
 
 
-def _whole(value: float | None) -> int | None:
+def whole(value: float | None) -> int | None:
+    """A count as JSON has it."""
     return None if value is None else round(value)
 
 

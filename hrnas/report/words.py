@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
 __all__ = [
     "COSTS",
     "SCORES",
+    "align",
     "count",
     "describe_goals",
     "describe_network",
@@ -73,6 +74,18 @@ def describe_range(values: Sequence[float]) -> str:
     """'0.412' or '0.401 to 0.423'."""
     low, high = min(values), max(values)
     return f"{low:.3f}" if len(values) == 1 else f"{low:.3f} to {high:.3f}"
+
+
+def align(lines: Sequence[Sequence[str]], words: Collection[int]) -> list[str]:
+    """The lines of a table with their columns below each other; those of words to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return [
+        "  ".join(
+            cell.ljust(width) if column in words else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    ]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
