@@ -61,8 +61,10 @@ def non_dominated(values: ArrayLike) -> NDArray[np.bool_]:
     array = _matrix(values)
     kept = np.zeros(len(array), dtype=bool)
     # who dominates stands earlier in lexicographic order, and so does the first of equals
-    for index in np.lexsort((np.arange(len(array)), *array.T[::-1])):
-        kept[index] = not (array[kept] <= array[index]).all(axis=1).any()
+    left = np.lexsort((np.arange(len(array)), *array.T[::-1]))
+    while len(left):
+        kept[left[0]] = True
+        left = left[(array[left] < array[left[0]]).any(axis=1)]
     return kept
 
 
