@@ -92,8 +92,11 @@ class Trial:
 
     @property
     def final(self) -> Evaluation | None:
-        """The finished evaluation of the highest fidelity and rung that this architecture reached."""
-        for fidelity in reversed(FIDELITIES):
+        """The finished evaluation of the highest fidelity and rung that this architecture reached in the search.
+
+        A full training is none of it: it is only done with what the search has found.
+        """
+        for fidelity in reversed(FIDELITIES[: FIDELITIES.index("full")]):
             if best := self.best(fidelity):
                 return best
         return None
@@ -217,6 +220,8 @@ _evaluations = sql.Table(
     sql.Column("started", sql.Double, nullable=False),
     sql.Column("finished", sql.Double),
     sql.UniqueConstraint("study", *_IDENTITY, "attempt", name="one_claim"),
+    sql.Index("evaluations_in_order", "study", "id"),
+    sql.Index("evaluations_by_state", "study", "state"),
 )
 
 _rank_checks = sql.Table(
@@ -353,12 +358,16 @@ class Ledger:
                     )
                 )
                 if architecture is not None:
-                    trial = connection.scalar(
-                        sql.select(sql.func.count()).select_from(_architectures).where(_architectures.c.study == study)
+                    last = connection.scalar(
+                        sql.select(sql.func.max(_architectures.c.number)).where(_architectures.c.study == study)
                     )
                     connection.execute(
                         _architectures.insert().values(
-                            study=study, number=trial, tree=dict(architecture), title=title, **own
+                            study=study,
+                            number=0 if last is None else last + 1,
+                            tree=dict(architecture),
+                            title=title,
+                            **own,
                         )
                     )
         except IntegrityError:
@@ -478,10 +487,12 @@ class Ledger:
             now = int(connection.scalar(sql.select(_studies.c.version).where(_studies.c.id == study)) or 0)
             if now == version:
                 return None
-            news = sql.or_(table.c.id > evaluation, table.c.id.in_(running))
-            query = sql.select(table).where(table.c.study == study, news).order_by(table.c.id)
             # what is read last was written first: where reads are no snapshot, each evaluation still finds its trial
-            found = [_evaluation(row) for row in connection.execute(query)]
+            found = [
+                _evaluation(row)
+                for news in (table.c.id.in_(running), table.c.id > evaluation)
+                for row in connection.execute(sql.select(table).where(table.c.study == study, news))
+            ]
             new = _read_trials(connection, study, trials)
             return News(now, _read_proposals(connection, study, proposals), new, found)
 

@@ -212,7 +212,7 @@ class _Search:
         self.began = time.monotonic()
         self.standing = Standing(ledger, card.goals, len(card.ladder), self._is_own)
         self.told: dict[int, Told] = {}
-        self.mirror_due = 0.0
+        self.mirror_every = MIRROR_EVERY
         self.failures: list[str] = []  # in a row, in this process
         self.awaited: set[str] = set()  # the owners of whom it was said that this process waits for them
 
@@ -309,18 +309,17 @@ class _Search:
         """Write Optuna's copy of the study now and then, and at the end where it lacks something."""
         from hrnas.search.mirror import write_mirror  # Optuna takes a while to import
 
-        path = self.folder / "optuna.journal"
-        trials = self.standing.trials
-        began = time.monotonic()
+        path, trials = self.folder / "optuna.journal", self.standing.trials
+        written = path.stat().st_mtime if path.exists() else 0.0
         if end:
-            newest = max((e.finished or 0.0 for trial in trials for e in trial.evaluations), default=0.0)
-            if path.exists() and path.stat().st_mtime > newest:
-                return
-        elif began < self.mirror_due:
-            return
-        write_mirror(path, self.card.name, self.card.goals, self.space.genes, trials)
-        # the file is written whole: a long study must not spend its time on it
-        self.mirror_due = time.monotonic() + max(MIRROR_EVERY, 20 * (time.monotonic() - began))
+            needed = written < max((e.finished or 0.0 for trial in trials for e in trial.evaluations), default=0.0)
+        else:
+            needed = time.time() - written > self.mirror_every
+        if needed:
+            began = time.monotonic()
+            write_mirror(path, self.card.name, self.card.goals, self.space.genes, trials)
+            # it is written whole: a long study must not spend its time on it
+            self.mirror_every = max(MIRROR_EVERY, 20 * (time.monotonic() - began))
 
     # -- proposing ----------------------------------------------------------------------------------------------------
 
