@@ -104,8 +104,8 @@ class SearchProgress(_Shown):
         finally:
             ledger.close()
         for evaluation in found:
-            if evaluation.identity.seed != self._card.driver.seed:
-                continue  # of `hrnas repeat`
+            if evaluation.identity.seed != self._card.driver.seed or evaluation.identity.fidelity == "full":
+                continue  # of `hrnas repeat` or `hrnas retrain`
             self._done += self._epochs_of(evaluation.identity.rung)
             self._meet(evaluation.scores.get("score"), evaluation.scores.get("ap"))
         self._found_done = self._done

@@ -18,7 +18,7 @@ from hrnas.pareto import contributions, oriented, oriented_reference, ranks, ref
 def next_promotion(trials: Sequence[Trial], card: StudyCard, seed: int) -> tuple[Trial, int] | None:
     """The trial to measure on a higher rung next, and that rung; the highest rung first. `None` when all may rest."""
     for rung in reversed(range(1, len(card.ladder))):
-        finished = _measured_on(trials, rung - 1, seed)
+        finished = _measured_on(trials, card.ladder[rung - 1].fidelity, rung - 1, seed)
         allowed = int(len(finished) * card.keep + 1e-9)
         for trial in rank_trials(finished, card)[:allowed]:
             if not any(e.identity.rung == rung and e.identity.seed == seed for e in trial.evaluations):
@@ -47,10 +47,11 @@ def rank_trials(found: Sequence[tuple[Trial, Evaluation]], card: StudyCard) -> l
     return [found[index][0] for index in order]
 
 
-def _measured_on(trials: Sequence[Trial], rung: int, seed: int) -> list[tuple[Trial, Evaluation]]:
+def _measured_on(trials: Sequence[Trial], fidelity: str, rung: int, seed: int) -> list[tuple[Trial, Evaluation]]:
     return [
         (trial, evaluation)
         for trial in trials
         for evaluation in trial.evaluations
-        if evaluation.state == "done" and evaluation.identity.rung == rung and evaluation.identity.seed == seed
+        if evaluation.state == "done"
+        and (evaluation.identity.fidelity, evaluation.identity.rung, evaluation.identity.seed) == (fidelity, rung, seed)
     ]

@@ -48,7 +48,8 @@ def write_mirror(path: Path, name: str, goals: Goals, genes: Sequence[Gene], tri
         study.set_metric_names([*goals])
     parameters = Parameters(genes)
     for trial in trials:
-        evaluation = trial.final or next((e for e in trial.evaluations if e.state == "failed"), None)
+        searched = (e for e in trial.evaluations if e.state == "failed" and e.identity.fidelity != "full")
+        evaluation = trial.final or next(searched, None)
         if evaluation is not None:
             study.add_trial(_optuna_trial(trial, evaluation, goals, parameters))
     write_atomically(path, "".join(f"{json.dumps(log, separators=(',', ':'))}\n" for log in lines.logs))

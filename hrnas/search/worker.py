@@ -23,6 +23,7 @@ HEARTBEAT = 20.0  # seconds between two signs of life
 SILENCE = 600.0  # seconds without one after which an owner on another machine counts as dead
 
 Beat = Callable[[dict[str, Any]], None]
+End = Literal["done", "failed", "handed on"]
 
 
 class Evaluator(Protocol):
@@ -53,11 +54,29 @@ def measure(
     evaluator: Evaluator,
     folder: Path,
     on_progress: Beat,
-) -> Literal["done", "failed", "handed on"]:
-    """Run the evaluator on a claim and write its end into the ledger.
+) -> End:
+    """Run the evaluator on a claim and write its end into the ledger; an exception is the evaluation's failure."""
 
-    An exception of the evaluator is the evaluation's failure, with its reason; a user's mistake and an interruption are
-    not: then the claim is given back as if it had never been made.
+    def work(beat: Beat) -> Mapping[str, Any]:
+        scores = evaluator(architecture, rung, claim.identity.seed, folder, beat)
+        _check(scores, rung)
+        return scores
+
+    return carry_out(ledger, claim, work, folder, on_progress)
+
+
+def carry_out(
+    ledger: Ledger,
+    claim: Evaluation,
+    work: Callable[[Beat], Mapping[str, Any]],
+    folder: Path,
+    on_progress: Beat,
+    failure: type[Exception] = Exception,
+) -> End:
+    """Do what was claimed, and write its scores or its failure into the ledger.
+
+    A user's mistake, an interruption and whatever is no `failure` are not its end: then the claim is given back as if
+    it had never been made.
     """
     began = time.monotonic()
     try:
@@ -68,15 +87,14 @@ def measure(
                     raise HandedOn
                 on_progress(progress)
 
-            scores = evaluator(architecture, rung, claim.identity.seed, folder, beat)
-        _check(scores, rung)
+            scores = work(beat)
         return "done" if ledger.finish(claim.id, scores, time.monotonic() - began) else "handed on"
     except HandedOn:
         return "handed on"
     except UserError:
         ledger.release(claim.id)
         raise
-    except Exception as error:
+    except failure as error:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "failure.txt").write_text(traceback.format_exc(), encoding="utf-8")
         reason = f"{type(error).__name__}: {error}"
