@@ -7,7 +7,7 @@ half the height and width of the one before.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TypeVar, cast
+from typing import ClassVar, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,8 @@ Path = Callable[[int, int, int], nn.Module]  # (channels in, channels out, strid
 
 class ConvNorm(nn.Module):
     """Convolution without bias that keeps the size (or halves it), batch norm, and ReLU where wanted."""
+
+    sees: ClassVar = ("conv",)  # the layers that read the input's channels, for `hrnas/nets/segments.py`
 
     def __init__(
         self,

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from hrnas.nets.layers import ConvNorm, SeparableConv, interleave
+from hrnas.nets.segments import segmented
 
 
 class BlockStem(nn.Module):
@@ -34,7 +35,7 @@ class ShuffleStem(nn.Module):
         super().__init__()
         half, middle = width // 2, width * expand
         second = half if out == width else width  # as released: a wider output grows in the first half alone
-        self.conv = ConvNorm(3, width, 3, stride=2, act=True)
+        self.conv = segmented(ConvNorm(3, width, 3, stride=2, act=True), outputs=(half, half))
         self.first = SeparableConv(half, out - second, stride=2)
         self.expand = ConvNorm(half, middle, act=True)
         self.depthwise = ConvNorm(middle, middle, 3, stride=2, groups=middle)

@@ -5,6 +5,8 @@ Each module is (batch, channels, height, width) -> the same shape, at any size.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -42,6 +44,9 @@ class CBAM(nn.Module):
     Woo et al., ECCV 2018, arXiv 1807.06521, equations 2 and 3, which have no biases.
     """
 
+    sees: ClassVar = ("reduce",)
+    weighs: ClassVar = ("expand",)
+
     def __init__(self, width: int, reduction: int, kernel: int) -> None:
         super().__init__()
         self.mean = nn.AdaptiveAvgPool2d(1)
@@ -66,6 +71,9 @@ class Coordinate(nn.Module):
     multiply with both
     Hou et al., CVPR 2021, arXiv 2103.02907, equations 4 to 9.
     """
+
+    sees: ClassVar = ("reduce",)
+    weighs: ClassVar = ("expand_rows", "expand_columns")
 
     def __init__(self, width: int, middle: int) -> None:
         super().__init__()

@@ -6,11 +6,14 @@ Li et al., Dite-HRNet: Dynamic Lightweight High-Resolution Network for Human Pos
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from hrnas.nets.layers import ConvNorm, MatMul, interleave
+from hrnas.nets.segments import segmented
 
 
 class KernelAttention(nn.Module):
@@ -121,8 +124,8 @@ class DenseContext(nn.Module):
         self.masks = nn.ModuleList(_mask(width) for width in widths)
         self.masks[-1].requires_grad_(False)  # as released: the coarsest has a mask too, which nobody asks
         self.product = MatMul()
-        self.reduce = ConvNorm(total, total // reduction, act=True)
-        self.expand = nn.Conv2d(total // reduction, total, 1)
+        self.reduce = segmented(ConvNorm(total, total // reduction, act=True), inputs=widths)
+        self.expand = segmented(nn.Conv2d(total // reduction, total, 1), outputs=widths)
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
         *finer, coarsest = features
@@ -152,6 +155,9 @@ class GlobalContext(nn.Module):
     -> norm
     """
 
+    sees: ClassVar = ("mask", "reduce")
+    weighs: ClassVar = ("expand", "norm")
+
     def __init__(self, width: int, reduction: int) -> None:
         super().__init__()
         self.mask = _mask(width)
@@ -176,7 +182,7 @@ class DynamicStem(nn.Module):
     def __init__(self, out: int, kernels: int, reduction: int) -> None:
         super().__init__()
         half = out // 2
-        self.conv = ConvNorm(3, out, 3, stride=2, act=True)
+        self.conv = segmented(ConvNorm(3, out, 3, stride=2, act=True), outputs=(half, half))
         self.first = nn.Sequential(
             _depthwise(half, 3, kernels, stride=2),
             GlobalContext(half, reduction),

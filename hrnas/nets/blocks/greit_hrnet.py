@@ -8,13 +8,14 @@ every printed count comes out.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from hrnas.nets.blocks.lite_hrnet import weigh_together
 from hrnas.nets.layers import ConvNorm, MatMul, SeparableConv, interleave
+from hrnas.nets.segments import segmented
 
 
 class GroupedChannelWeighting(nn.Module):
@@ -50,8 +51,8 @@ class _GroupWeighting(nn.Module):
         super().__init__()
         self.widths = list(widths)
         total = sum(widths)
-        self.reduce = ConvNorm(total, total // reduction, act=True)
-        self.expand = nn.Conv2d(total // reduction, total, 1, bias=False)
+        self.reduce = segmented(ConvNorm(total, total // reduction, act=True), inputs=widths)
+        self.expand = segmented(nn.Conv2d(total // reduction, total, 1, bias=False), outputs=widths)
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
         return weigh_together(features, self.widths, lambda x: torch.sigmoid(self.expand(self.reduce(x))))
@@ -68,6 +69,9 @@ class GlobalSpatialWeighting(nn.Module):
         middle: the paper's C'.
         normalise: divide the sum by the number of positions.
     """
+
+    sees: ClassVar = ("squeeze", "reduce")
+    weighs: ClassVar = ("expand",)
 
     def __init__(self, width: int, middle: int, reduction: int, normalise: bool) -> None:
         super().__init__()
@@ -132,7 +136,7 @@ class LargeKernelStem(nn.Module):
         half, middle = width // 2, width * expand
         second = half if out == width else width  # as in Lite-HRNet's stem
         self.place = place
-        self.conv = ConvNorm(3, width, 3, stride=2, act=True)
+        self.conv = segmented(ConvNorm(3, width, 3, stride=2, act=True), outputs=(half, half))
         self.attention1 = LargeKernelAttention(half, kernel, dilated, dilation)
         self.first = SeparableConv(half, out - second, stride=2)
         self.attention2 = LargeKernelAttention(half if place == "first" else middle, kernel, dilated, dilation)

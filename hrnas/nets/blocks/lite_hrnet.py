@@ -6,12 +6,14 @@ Yu et al., Lite-HRNet: A Lightweight High-Resolution Network, CVPR 2021, arXiv 2
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from hrnas.nets.layers import ConvNorm, interleave
+from hrnas.nets.segments import segmented
 
 
 class Shuffle(nn.Module):
@@ -39,8 +41,8 @@ class CrossResolutionWeighting(nn.Module):
         super().__init__()
         self.widths = list(widths)
         total = sum(widths)
-        self.reduce = ConvNorm(total, total // reduction, act=True)
-        self.expand = ConvNorm(total // reduction, total)
+        self.reduce = segmented(ConvNorm(total, total // reduction, act=True), inputs=widths)
+        self.expand = segmented(ConvNorm(total // reduction, total), outputs=widths)
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
         return weigh_together(features, self.widths, lambda x: torch.sigmoid(self.expand(self.reduce(x))))
@@ -48,6 +50,9 @@ class CrossResolutionWeighting(nn.Module):
 
 class SqueezeExcite(nn.Module):
     """Weight every channel of one resolution, from the mean of each: 1x1, ReLU, 1x1, sigmoid, multiply."""
+
+    sees: ClassVar = ("reduce",)
+    weighs: ClassVar = ("expand",)
 
     def __init__(self, width: int, reduction: int, bias: bool = True) -> None:
         super().__init__()

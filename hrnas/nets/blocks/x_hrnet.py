@@ -6,7 +6,7 @@ arXiv 2310.08042.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +46,9 @@ class UnidimensionalAttention(nn.Module):
         along: `height` gives a weight to each row, `width` to each column.
         longest: the most positions along this side.
     """
+
+    sees: ClassVar = ("mix",)
+    weighs: ClassVar = ("mix", "query", "norm")
 
     def __init__(self, width: int, along: Side, longest: int) -> None:
         super().__init__()
