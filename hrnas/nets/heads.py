@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hrnas.nets.layers import Lifted, SeparableConv
+from hrnas.nets.segments import segmented
 
 
 class ConvHead(nn.Module):
@@ -54,7 +55,8 @@ class SimCCHead(nn.Module):
     def __init__(self, width: int, keypoints: int, split: int) -> None:
         super().__init__()
         self.keypoints, self.bins = keypoints, 4 * split
-        self.final = nn.Conv2d(width, 2 * keypoints * self.bins, 1)
+        parts = (self.bins,) * (2 * keypoints)
+        self.final = segmented(nn.Conv2d(width, sum(parts), 1), outputs=parts)
 
     def forward(self, features: list[Tensor], stem: Tensor) -> Tensor:
         y = self.final(features[0])

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from hrnas.nets.layers import ConvNorm, MatMul, Scale
+from hrnas.nets.segments import on_parts, segmented
 
 
 class SplitConcat(nn.Module):
@@ -28,10 +29,10 @@ class SplitConcat(nn.Module):
         half = width // 2
         self.conv = ConvNorm(width, half, kernel, act=True)
         self.depthwise = ConvNorm(half, half, kernel, groups=half, act=True)
-        self.attention = attention
+        self.attention = on_parts(attention, (half, half))
         # Unlike the paper: it has no norm here; but it puts these units where HRNet has a convolution and its norm, and
         # only with them the printed weights are met
-        self.norm = nn.BatchNorm2d(width)
+        self.norm = segmented(nn.BatchNorm2d(width), outputs=(half, half))
 
     def forward(self, x: Tensor) -> Tensor:
         half = self.conv(x)
@@ -50,6 +51,7 @@ class SplitConcatResidual(nn.Module):
         super().__init__()
         self.first = SplitConcat(width, kernel, first)
         self.second = SplitConcat(width, kernel, second)
+        segmented(self.second.conv, inputs=(width // 2, width // 2))
         self.act = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -110,12 +112,17 @@ class DenseAtrousHead(nn.Module):
     ) -> None:
         super().__init__()
         self.layers = nn.ModuleList(
-            ConvNorm(inputs + index * growth, growth, 3, act=True, dilation=dilation)
+            segmented(
+                ConvNorm(inputs + index * growth, growth, 3, act=True, dilation=dilation),
+                inputs=(*[growth] * index, inputs),
+            )
             for index, dilation in enumerate(dilations)
         )
-        self.dense = ConvNorm(inputs + len(dilations) * growth, width, act=True)
+        self.dense = segmented(
+            ConvNorm(inputs + len(dilations) * growth, width, act=True), inputs=(*[growth] * len(dilations), inputs)
+        )
         self.low = ConvNorm(stem, width, act=True)
-        self.joined = ConvNorm(2 * width, width, act=True)
+        self.joined = segmented(ConvNorm(2 * width, width, act=True), inputs=(width, width))
         self.final = nn.Conv2d(width, keypoints, 1)
 
     def forward(self, features: list[Tensor], stem: Tensor) -> Tensor:
