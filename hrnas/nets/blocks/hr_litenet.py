@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from hrnas.nets.blocks.le_hrnet import Ghost
 from hrnas.nets.layers import ConvNorm, SeparableConv
+from hrnas.nets.segments import on_parts, segmented
 
 
-def separable_relu(inputs: int, outputs: int, stride: int = 1, kernel: int = 3) -> nn.Module:
+def separable_relu(inputs: int, outputs: int, stride: int = 1, kernel: int = 3) -> SeparableConv:
     """Depthwise convolution, norm, ReLU; 1x1, norm, ReLU: as in MobileNet, which the paper cites for it."""
     return SeparableConv(inputs, outputs, kernel, stride, between=True)
 
@@ -45,6 +46,9 @@ class LBlock(nn.Module):
         self.reduce = ConvNorm(inputs, middle, act=True)
         self.conv = separable_relu(middle, wide)
         self.expand = Ghost(wide, outputs) if keeps else HalfGhost(wide, outputs, split)
+        if split:
+            segmented(self.conv.pointwise, outputs=(middle, middle))
+            on_parts(self.expand, (middle, middle))
         self.attention = attention
 
     def forward(self, x: Tensor) -> Tensor:

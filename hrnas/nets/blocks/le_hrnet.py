@@ -5,16 +5,17 @@ Liu, Gong, Guo: Lightweight and Efficient High-Resolution Network for Human Pose
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import pairwise
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from hrnas.nets.blocks.attention import mean_and_maximum
-from hrnas.nets.fusion import Fusion
+from hrnas.nets.fusion import Down, Fusion, chained
 from hrnas.nets.layers import ConvNorm, MatMul, Path
-
-Convolution = Callable[..., nn.Module]  # (channels in, channels out, act=True) -> module
+from hrnas.nets.segments import Lengths, on_parts, segmented
 
 
 class Ghost(nn.Module):
@@ -29,6 +30,8 @@ class Ghost(nn.Module):
         act: whether there are ReLUs.
     """
 
+    sees: ClassVar = ("primary",)
+
     def __init__(
         self, inputs: int, outputs: int, ratio: int = 2, primary: int = 1, cheap: int = 3, act: bool = True
     ) -> None:
@@ -41,8 +44,17 @@ class Ghost(nn.Module):
         y = self.primary(x)
         return torch.cat([y, self.cheap(y)], dim=1)
 
+    @property
+    def parts(self) -> tuple[int, int]:
+        """The channels that are made densely, and those that are made cheaply."""
+        return self.primary.conv.out_channels, self.cheap.conv.out_channels
 
-def ghosted(ghost: Convolution) -> Path:
+
+Convolution = Callable[..., nn.Module]  # (channels in, channels out, act=True) -> module
+GhostConvolution = Callable[..., Ghost]
+
+
+def ghosted(ghost: GhostConvolution) -> Path:
     """Ghost convolutions in the place of dense ones; where they stride, a depthwise 3x3 does it, as in GhostNet."""
 
     def convolution(inputs: int, outputs: int, stride: int, act: bool = True) -> nn.Module:
@@ -50,6 +62,19 @@ def ghosted(ghost: Convolution) -> Path:
         return made if stride == 1 else nn.Sequential(ConvNorm(inputs, inputs, 3, stride, groups=inputs), made)
 
     return convolution
+
+
+def ghost_chain(ghost: GhostConvolution) -> Down:
+    """HRNet's way down, with ghost convolutions."""
+
+    def down(widths: tuple[int, ...]) -> nn.Module:
+        path = cast(nn.Sequential, chained(ghosted(ghost))(widths))
+        for (_, before), (strided, after) in pairwise(cast(Iterable[tuple[ConvNorm, Ghost]], path)):
+            segmented(strided, outputs=before.parts)
+            on_parts(after, before.parts)
+        return path
+
+    return down
 
 
 class GhostBottleneck(nn.Module):
@@ -60,12 +85,16 @@ class GhostBottleneck(nn.Module):
         outer: the two others.
     """
 
-    def __init__(self, inputs: int, outputs: int, ghost: Convolution, outer: Convolution) -> None:
+    def __init__(self, inputs: int, outputs: int, ghost: GhostConvolution, outer: Convolution) -> None:
         super().__init__()
         middle = outputs // 4
         self.conv1 = outer(inputs, middle, act=True)
         self.conv2 = ghost(middle, middle, act=True)
         self.conv3 = outer(middle, outputs, act=False)
+        if isinstance(self.conv1, ConvNorm):  # the layers behind it have one name, whatever `outer` is
+            segmented(self.conv1, outputs=self.conv2.parts)
+        on_parts(self.conv2, self.conv2.parts)
+        on_parts(self.conv3, self.conv2.parts)
         self.shortcut = ConvNorm(inputs, outputs) if inputs != outputs else None
         self.act = nn.ReLU(inplace=True)
 
@@ -77,11 +106,11 @@ class GhostBottleneck(nn.Module):
 class LEBlock(nn.Module):
     """x + (ghost, ghost without ReLUs, attention where there is one)(x), then ReLU. Figure 2."""
 
-    def __init__(self, width: int, ghost: Convolution, attention: nn.Module | None) -> None:
+    def __init__(self, width: int, ghost: GhostConvolution, attention: nn.Module | None) -> None:
         super().__init__()
         self.conv1 = ghost(width, width, act=True)
-        self.conv2 = ghost(width, width, act=False)
-        self.attention = attention
+        self.conv2 = on_parts(ghost(width, width, act=False), self.conv1.parts)
+        self.attention = on_parts(attention, self.conv2.parts)
         self.act = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -110,14 +139,14 @@ class MultiScaleCoordinate(nn.Module):
         self.groups = 1 if shared else groups  # those with weights of their own
         self.width = self.groups * group
         self.thirds = [group // 3, group // 3, group - 2 * (group // 3)]
-        self.rows = nn.Conv2d(self.width, self.width, 1, groups=self.groups)
+        self.rows = self._pointwise()
         # Unlike the paper: equation 6 has one layer for rows and columns (`joint`); its counts need two.
-        self.columns = None if joint else nn.Conv2d(self.width, self.width, 1, groups=self.groups)
+        self.columns = None if joint else self._pointwise()
         self.scales = nn.ModuleList(
-            nn.Conv2d(self.groups * third, self.groups * third, kernel, padding=kernel // 2, groups=self.groups * third)
+            self._depthwise((third,) * self.groups, kernel)
             for third, kernel in zip(self.thirds, (3, 5, 7), strict=True)
         )
-        self.mix = nn.Conv2d(self.width, self.width, 1, groups=self.groups)
+        self.mix = self._pointwise()
         self.product = MatMul()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -137,6 +166,17 @@ class MultiScaleCoordinate(nn.Module):
         thirds = self._grouped(x).split(self.thirds, dim=2)
         seen = [self._grouped(scale(third.flatten(1, 2))) for scale, third in zip(self.scales, thirds, strict=True)]
         return self.mix(torch.cat(seen, dim=2).flatten(1, 2))
+
+    def _pointwise(self) -> nn.Conv2d:
+        """Within each group, whose channels lie in thirds."""
+        convolution = nn.Conv2d(self.width, self.width, 1, groups=self.groups)
+        return segmented(convolution, inputs=tuple(self.thirds), outputs=tuple(self.thirds) * self.groups)
+
+    @staticmethod
+    def _depthwise(parts: Lengths, kernel: int) -> nn.Conv2d:
+        """Of one third of each group."""
+        width = sum(parts)
+        return segmented(nn.Conv2d(width, width, kernel, padding=kernel // 2, groups=width), outputs=parts)
 
     def _grouped(self, x: Tensor) -> Tensor:
         return x.unflatten(1, (self.groups, -1))
