@@ -41,5 +41,5 @@ $(VENV)/.core: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.core
-	$(PIP) --quiet -e '.[dev]' -c constraints.txt
+	$(PIP) --quiet -e '.[dev,nni]' -c constraints.txt
 	@touch $@
