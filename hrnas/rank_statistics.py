@@ -120,75 +120,67 @@ def estimate(statistic: Statistic, proxy: ArrayLike, truth: ArrayLike, counts: F
     """A statistic of two scores of the same architectures, with its interval.
 
     Args:
+        proxy: (n,), or (seeds, n): then the statistic's mean over the seeds, each drawn alike.
+        truth: (n,).
         counts: the draws; by default those of `draw_counts`.
 
     Raises:
-        ValueError: the scores are not of one length, or some are not finite.
+        ValueError: the scores are not of the same architectures, or some are not finite.
     """
-    ours, theirs = _pair(proxy, truth)
-    drawn = draw_counts(len(ours)) if counts is None else counts
-    return _estimate(*(statistic(ours, theirs, c) for c in (_all_once(len(ours)), drawn)))
+    return _estimate(lambda c: _mean(statistic, proxy, truth, c), _length(proxy, truth), counts)
 
 
 def difference(
     statistic: Statistic, proxy: ArrayLike, other: ArrayLike, truth: ArrayLike, counts: Floats | None = None
 ) -> Estimate:
-    """How much more one proxy reaches than another on the same architectures, draw by draw.
+    """How much more one proxy reaches than another on the same architectures, draw by draw. Arguments as `estimate`.
 
     An interval above 0 says that the first is better, whichever architectures of this kind had been measured.
     """
-    return _compared(np.subtract, statistic, (proxy, truth), (other, truth), counts)
+
+    def gap(c: Floats) -> Floats:
+        return _mean(statistic, proxy, truth, c) - _mean(statistic, other, truth, c)
+
+    return _estimate(gap, _length(proxy, other, truth), counts)
 
 
 def ratio(
-    statistic: Statistic,
-    pair: tuple[ArrayLike, ArrayLike],
-    ceiling: tuple[ArrayLike, ArrayLike],
-    counts: Floats | None = None,
+    statistic: Statistic, proxy: ArrayLike, ceiling: ArrayLike, truth: ArrayLike, counts: Floats | None = None
 ) -> Estimate:
-    """What share of the agreement between the ceiling's two scores a pair of scores of the same architectures reaches.
+    """What share of the ceiling's agreement with the truth a proxy reaches, draw by draw. Arguments as `estimate`.
 
-    Above 1 is possible: two seeds of a training both have luck, a proxy may have less.
+    The ceiling is the truth measured again, with other seeds. Above 1 is possible: a proxy may hold less luck than
+    a training. NaN where the ceiling does not agree with the truth at all.
     """
-    return _compared(_divide_where_positive, statistic, pair, ceiling, counts)
+
+    def share(c: Floats) -> Floats:
+        return _divide(_mean(statistic, proxy, truth, c), np.maximum(_mean(statistic, ceiling, truth, c), 0.0))
+
+    return _estimate(share, _length(proxy, ceiling, truth), counts)
 
 
-def _compared(
-    how: Callable[[Floats, Floats], Floats],
-    statistic: Statistic,
-    first: tuple[ArrayLike, ArrayLike],
-    second: tuple[ArrayLike, ArrayLike],
-    counts: Floats | None,
-) -> Estimate:
-    ours, theirs = _pair(*first), _pair(*second)
-    if len(ours[0]) != len(theirs[0]):
-        raise ValueError(f"paired scores are of the same architectures; got {len(ours[0])} and {len(theirs[0])}")
-    n = len(ours[0])
-    drawn = draw_counts(n) if counts is None else counts
-    return _estimate(*(how(statistic(*ours, c), statistic(*theirs, c)) for c in (_all_once(n), drawn)))
+def _mean(statistic: Statistic, proxies: ArrayLike, truth: ArrayLike, counts: Floats) -> Floats:
+    theirs = np.asarray(truth, dtype=np.float64)
+    ours = np.atleast_2d(np.asarray(proxies, dtype=np.float64))
+    return np.asarray(np.mean([statistic(one, theirs, counts) for one in ours], axis=0))
 
 
-def _divide_where_positive(above: Floats, below: Floats) -> Floats:
-    """A share of an agreement; there is none where the ceiling's two scores do not agree at all."""
-    return _divide(above, np.maximum(below, 0.0))
-
-
-def _pair(proxy: ArrayLike, truth: ArrayLike) -> tuple[Floats, Floats]:
-    ours, theirs = np.asarray(proxy, dtype=np.float64), np.asarray(truth, dtype=np.float64)
-    if ours.ndim != 1 or ours.shape != theirs.shape or len(ours) == 0:
-        raise ValueError(f"expected two scores of the same architectures, got shapes {ours.shape} and {theirs.shape}")
-    if not (np.isfinite(ours).all() and np.isfinite(theirs).all()):
+def _length(*scores: ArrayLike) -> int:
+    """How many architectures all of these are scores of."""
+    arrays = [np.asarray(one, dtype=np.float64) for one in scores]
+    lengths = {array.shape[-1] if array.ndim else 0 for array in arrays}
+    if len(lengths) != 1 or 0 in lengths:
+        raise ValueError(f"expected scores of the same architectures, got shapes {[array.shape for array in arrays]}")
+    if not all(np.isfinite(array).all() for array in arrays):
         raise ValueError("a score is not a finite number; leave its architecture out")
-    return ours, theirs
+    return lengths.pop()
 
 
-def _all_once(n: int) -> Floats:
-    return np.ones((1, n))
-
-
-def _estimate(plain: Floats, drawn: Floats) -> Estimate:
+def _estimate(statistic: Callable[[Floats], Floats], n: int, counts: Floats | None) -> Estimate:
+    value = float(statistic(np.ones((1, n)))[0])
+    drawn = statistic(draw_counts(n) if counts is None else counts)
     known = drawn[np.isfinite(drawn)]  # draws of one architecture only, or of tied ones, rank nothing
-    if len(known) == 0 or not np.isfinite(plain[0]):
-        return Estimate(float(plain[0]), float("nan"), float("nan"))
+    if len(known) == 0 or not np.isfinite(value):
+        return Estimate(value, float("nan"), float("nan"))
     low, high = np.quantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Estimate(float(plain[0]), float(low), float(high))
+    return Estimate(value, float(low), float(high))

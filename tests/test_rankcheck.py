@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import math
 import warnings
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats
+from toy_study import ToyEvaluator, toy_card, toy_cost, toy_recipe, toy_score, toy_space
 
+from hrnas.cards.study import ZERO_COST, Rung
+from hrnas.cards.trainer import Schedule
+from hrnas.ledger import Ledger
 from hrnas.rank_statistics import difference, draw_counts, estimate, kendall, ratio, spearman, top_regret
+from hrnas.reading import UserError
+from hrnas.search.rank_rows import Row, read_rows
+from hrnas.search.rankcheck import budgets_of, check_ranking
+from hrnas.search.study import open_study
+from hrnas.space.architecture import Architecture
 
 # ---------------------------------------------------------------------------------------------------------------------
 # statistics
@@ -74,8 +86,8 @@ def test_scores_of_different_architectures_or_without_a_number_are_refused():
         estimate(kendall, [1, 2], [1, 2, 3])
     with pytest.raises(ValueError, match="not a finite number"):
         estimate(kendall, [1, math.nan], [1, 2])
-    with pytest.raises(ValueError, match="got 2 and 3"):
-        ratio(kendall, ([1, 2], [1, 2]), ([1, 2, 3], [1, 2, 3]))
+    with pytest.raises(ValueError, match="same architectures"):
+        ratio(kendall, [1, 2], [1, 2, 3], [1, 2])
 
 
 def test_an_interval_holds_the_true_tau_about_as_often_as_it_says():
@@ -108,13 +120,22 @@ def test_pairing_sees_a_difference_that_two_separate_intervals_hide():
 def test_the_share_of_a_ceiling_is_taken_draw_by_draw():
     proxy, truth = related_scores(30, seed=3)
     again = truth + 0.5 * np.random.default_rng(4).normal(size=30)
-    share = ratio(kendall, (proxy, truth), (again, truth))
+    share = ratio(kendall, proxy, again, truth)
     counts = draw_counts(30)
     by_hand = kendall(proxy, truth, counts) / kendall(again, truth, counts)
     assert share.value == pytest.approx(stats.kendalltau(proxy, truth)[0] / stats.kendalltau(again, truth)[0])
     assert share[1:] == pytest.approx(np.quantile(by_hand, [0.025, 0.975]))
-    assert ratio(kendall, (truth, truth), (truth, truth)) == (1, 1, 1)
-    assert math.isnan(ratio(kendall, (proxy, truth), (-truth, truth)).value)  # two seeds that contradict each other
+    assert ratio(kendall, truth, truth, truth) == (1, 1, 1)
+    assert math.isnan(ratio(kendall, proxy, -truth, truth).value)  # two seeds that contradict each other
+
+
+def test_several_seeds_of_a_proxy_count_as_their_mean():
+    (first, truth), (second, _) = related_scores(15, seed=6), related_scores(15, seed=7)
+    counts = draw_counts(15, 100)
+    both = estimate(kendall, [first, second], truth, counts)
+    by_hand = (kendall(first, truth, counts) + kendall(second, truth, counts)) / 2
+    assert both[1:] == pytest.approx(np.quantile(by_hand, [0.025, 0.975]))
+    assert both.value == pytest.approx(np.mean([stats.kendalltau(one, truth)[0] for one in (first, second)]))
 
 
 def test_the_same_seed_gives_the_same_interval():
@@ -122,3 +143,202 @@ def test_the_same_seed_gives_the_same_interval():
     assert estimate(kendall, proxy, truth) == estimate(kendall, proxy, truth)
     assert (draw_counts(20, seed=1) != draw_counts(20, seed=2)).any()
     assert (draw_counts(20).sum(axis=1) == 20).all()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# the check
+
+
+def toy_zero_cost(architecture: Architecture, rung: Rung, seed: int, folder: Path, beat: Any) -> dict[str, float]:
+    """As good as the parameters, and one that knows nothing."""
+    blind = dict.fromkeys(ZERO_COST, 1.0)
+    return {"score": 0.0, **blind, "synflow": 2 * toy_cost(architecture)["params"]}
+
+
+@pytest.fixture(autouse=True)
+def small_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The strata are filled from few networks: in these tests it takes longer to draw one than to train it."""
+    monkeypatch.setattr("hrnas.search.rankcheck.POOL", 48)
+
+
+def check(folder: Path, evaluator: Any = None, **said: Any) -> dict[str, Any]:
+    """Check the toy study's ranking; its only rung has one epoch, so the reference has three."""
+    card, space, recipe = toy_card(**said.pop("card", {})), toy_space(**said.pop("choices", {})), toy_recipe()
+    trains = evaluator or ToyEvaluator()
+    evaluators = {"zero_cost": toy_zero_cost, "proxy": trains, "reference": trains} | said.pop("evaluators", {})
+    ledger = open_study(card, space, recipe, folder, {})
+    try:
+        said = {"count": 12, "count_cost": toy_cost, **said}
+        return check_ranking(card, space, recipe, folder, ledger, evaluators, **said)
+    finally:
+        ledger.close()
+
+
+def row_of(document: dict[str, Any], label: str) -> dict[str, Any]:
+    (row,) = [row for row in document["rows"] if row["label"] == label]
+    return row
+
+
+def test_every_measure_is_held_against_the_longest_training(tmp_path: Path):
+    found = check(tmp_path)
+    assert found["reference"] == {"measure": "proxy", "budget": 3, "seeds": [1, 2]}
+    assert [row["label"] for row in found["rows"]] == ["params", "macs", *ZERO_COST, "proxy, 1 epoch, same seed"]
+    nets = {row.key: toy_space().decode(row.genome) for row in read_rows(tmp_path / "rankcheck.csv")}
+    assert len(nets) == found["architectures"] == 12
+    truth = [toy_score(net, 3, seed=1) for net in nets.values()]
+    by_hand = stats.kendalltau([toy_cost(net)["params"] for net in nets.values()], truth)[0]
+    assert row_of(found, "params")["tau"][0] == pytest.approx(by_hand, abs=1e-6)
+    again = stats.kendalltau([toy_score(net, 3, seed=2) for net in nets.values()], truth)[0]
+    assert found["ceiling"]["tau"][0] == pytest.approx(again, abs=1e-6)
+    assert row_of(found, "synflow")["of_ceiling"][0] == pytest.approx(by_hand / again, abs=1e-5)
+    assert row_of(found, "synflow")["above_macs"] is None  # it ranks as they do
+    assert row_of(found, "zico")["tau"] is None  # it cannot tell any two apart
+    assert row_of(found, "proxy, 1 epoch, same seed")["above_macs"][0] > 0
+    assert json.loads((tmp_path / "rankcheck.json").read_text()) == found
+    ledger = Ledger.open(tmp_path / "ledger.sqlite")
+    assert ledger.rank_check() == found
+    ledger.close()
+
+
+def test_a_check_that_was_killed_goes_on_and_measures_nothing_twice(tmp_path: Path):
+    whole = check(tmp_path / "whole")
+
+    def die(key: str, epoch: int) -> None:
+        if len(dying.calls) == 9:
+            raise KeyboardInterrupt
+
+    dying = ToyEvaluator(hook=die)
+    with pytest.raises(KeyboardInterrupt):
+        check(tmp_path / "killed", dying)
+    going_on = ToyEvaluator()
+    found = check(tmp_path / "killed", going_on)
+    assert len(dying.calls[:-1]) + len(going_on.calls) == 3 * 12  # proxy and reference, and the reference's other seed
+    assert not {*dying.calls[:-1]} & {*going_on.calls}
+    strip = {"measured": 0, "rows": [row | {"seconds": 0} for row in whole["rows"]]}
+    assert found | strip == whole | strip
+    assert check(tmp_path / "killed", dying)["rows"]  # nothing is left to do: the evaluator would die again
+
+
+def test_more_architectures_keep_those_of_before(tmp_path: Path):
+    few = {point["key"] for point in check(tmp_path, count=6)["points"]}
+    more = {point["key"] for point in check(tmp_path, count=12)["points"]}
+    assert len(few) == 6 and len(more) == 12 and few < more
+    assert {point["key"] for point in check(tmp_path, count=6)["points"]} == few
+
+
+def test_architectures_are_spread_over_log_macs_and_lie_within_the_limits(tmp_path: Path):
+    check(tmp_path, count=24, card={"limits": {"macs": 300_000}})
+    sizes = np.log10([row.value for row in read_rows(tmp_path / "rankcheck.csv") if row.measure == "macs"])
+    assert 10 ** sizes.max() <= 300_000
+    in_stratum, _ = np.histogram(sizes, bins=8)
+    assert in_stratum.min() >= 1 and in_stratum.max() <= 5
+    with pytest.raises(UserError, match="only 0 of .* networks drawn are within the limits"):
+        check(tmp_path / "none", card={"limits": {"macs": 1}})
+
+
+def test_published_points_in_the_space_come_on_top(tmp_path: Path):
+    choices = {"widths[0]": {"from": 16, "to": 44, "step": 2}, "stages[1].row.kind": ["shuffle", "residual"]}
+    found = check(tmp_path, card={"published": ["naive_lite_hrnet_18"]}, choices=choices)
+    assert found["architectures"] == 13
+    assert [point["title"] for point in found["points"] if point["title"]] == ["naive_lite_hrnet_18"]
+
+
+def test_a_training_that_fails_is_named_and_tried_again_the_next_time(tmp_path: Path):
+    class Diverging(ToyEvaluator):
+        def __call__(self, *said: Any) -> dict[str, object]:
+            if said[0].widths[0] == 16:
+                raise ArithmeticError("the loss is not a number")
+            return super().__call__(*said)
+
+    found = check(tmp_path, Diverging())
+    assert found["failed"] and all("ArithmeticError: the loss is not a number" in text for text in found["failed"])
+    assert found["architectures"] < 12
+    found = check(tmp_path)
+    assert found["architectures"] == 12 and found["failed"] == []
+
+
+def test_too_few_architectures_are_refused_in_words(tmp_path: Path):
+    with pytest.raises(UserError, match="only 3 architectures are trained for 3 epochs; a rank check needs 4"):
+        check(tmp_path, count=3)
+
+
+def test_at_a_constant_rate_short_trainings_are_pieces_of_the_reference():
+    card = toy_card(ladder=[{"epochs": 8}])
+    constant = toy_recipe().with_changes(schedule=Schedule(kind="constant"))
+    assert budgets_of(card, toy_recipe()) == (8, 24)
+    assert budgets_of(card, constant) == (3, 6, 8, 24)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# the recorded table
+
+
+def write_table(path: Path, count: int = 10, epochs: int = 9, twice: int = 6) -> Path:
+    """The toy's trainings as `benchmarks/record_table.py` records real ones."""
+    space, rng = toy_space(), np.random.default_rng(0)
+    nets = {space.decode(genome).key: genome for genome in (space.sample(rng) for _ in range(3 * count))}
+    lines = ["key,genome,seed,epoch,score,ap,loss,params,macs,seconds"]
+    for number, (key, genome) in enumerate([*nets.items()][:count]):
+        net = space.decode(genome)
+        params, macs = toy_cost(net)["params"], toy_cost(net)["macs"]
+        for seed in (0, 1) if number < twice else (0,):
+            for epoch in range(1, epochs + 1):
+                score = toy_score(net, epoch, seed)
+                row = (key, json.dumps(genome), seed, epoch, score, score / 4, 1.0, params, macs, 2.0 * epoch)
+                lines.append(",".join(f'"{cell}"' for cell in row))
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_a_recorded_table_stands_for_the_trainings(tmp_path: Path):
+    trains = ToyEvaluator()
+    found = check(tmp_path, trains, table=write_table(tmp_path / "table.csv"), count=None)
+    assert trains.calls == []
+    assert found["reference"] == {"measure": "proxy", "budget": 9, "seeds": [0, 1]} and found["ceiling"]["n"] == 6
+    assert found["trainings"] == "the recorded table table.csv"
+    epochs = [f"proxy, {n}, {which} seed" for n in ("1 epoch", "2 epochs", "3 epochs") for which in ("other", "same")]
+    assert [row["label"] for row in found["rows"]] == ["params", "macs", *ZERO_COST, *epochs]
+    assert row_of(found, "proxy, 3 epochs, same seed")["n"] == 10
+    assert row_of(found, "proxy, 3 epochs, other seed")["n"] == 6
+    assert row_of(found, "proxy, 3 epochs, other seed")["seconds"] == 6.0
+    assert {row.measure for row in read_rows(tmp_path / "rankcheck.csv")} == {*ZERO_COST}
+    assert check(tmp_path, table=tmp_path / "table.csv", count=4)["architectures"] == 4
+
+
+def test_a_table_of_another_space_is_refused(tmp_path: Path):
+    path = write_table(tmp_path / "table.csv")
+    _, first, *_ = path.read_text().splitlines()
+    key = first.split('"')[1]
+    path.write_text(path.read_text().replace(key, "0123456789ab"))
+    with pytest.raises(UserError, match="is not of the space toy as it is now"):
+        check(tmp_path, table=path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "there is no such table"),
+        ("key,genome\n", "missing: seed, epoch"),
+        ("key,genome,seed,epoch,score,ap,params,macs,seconds\n", "the table is empty"),
+        ("key,genome,seed,epoch,score,ap,params,macs,seconds\na,[1],x,1,1,1,1,1,1\n", "line 2: .*'x'"),
+        (
+            "key,genome,seed,epoch,score,ap,params,macs,seconds\na,[1],0,1,1,1,1,1,1\n",
+            "a does not lie in the space toy",
+        ),
+    ],
+)
+def test_a_spoilt_table_is_refused_in_words(tmp_path: Path, text: str | None, message: str):
+    if text is not None:
+        (tmp_path / "table.csv").write_text(text)
+    with pytest.raises(UserError, match=message):
+        check(tmp_path / "run", table=tmp_path / "table.csv")
+
+
+def test_rows_of_another_recipe_are_measured_again(tmp_path: Path):
+    check(tmp_path)
+    path = tmp_path / "rankcheck.csv"
+    path.write_text(path.read_text().replace('"toy ', '"other '))
+    trains = ToyEvaluator()
+    check(tmp_path, trains)
+    assert len(trains.calls) == 3 * 12
+    assert isinstance(read_rows(path)[0], Row)
