@@ -109,7 +109,9 @@ class StudyCard(Options):
     suffix (`<= 3M`), the papers' scales have their M or G already (`lite_scale: <= 250`, `conv_gi: <= 0.5`). `ledger`
     is a database's address instead of a file in the run folder; it stands in `study.yaml` as it is, so that a password
     belongs into the database's own place for it (for PostgreSQL `~/.pgpass`), not into the address. `published` are the
-    points tried before the driver is asked: all that lie in the space (`first`), those named, or `none`.
+    points tried before the driver is asked: all that lie in the space (`first`), those named, or `none`. A proposal
+    outside the limits is made smaller until it fits (`limits_by: repair`), or recorded and told to the driver in its
+    own way (`driver`). `time_limit` is the most seconds that one evaluation may take.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
@@ -121,10 +123,12 @@ class StudyCard(Options):
     goals: dict[str, Literal["maximize", "minimize"]] = {"score": "maximize", "macs": "minimize"}
     reference: dict[str, float] = {}
     limits: dict[str, int | float] = {}
+    limits_by: Literal["repair", "driver"] = "repair"
     driver: Driver = OptunaDriver(kind="optuna")
     ladder: tuple[Rung, ...] = Field(min_length=1)
     keep: Annotated[Number, Field(gt=0, le=1)] = 1 / 3
     trials: int = Field(ge=1)
+    time_limit: Annotated[Number, Field(gt=0)] | None = None
     published: Literal["first", "none"] | tuple[str, ...] = "first"
     ledger: str | None = None
 
