@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 from hrnas.report.facts import Interval, Point, Section, staircase
 from hrnas.report.words import COSTS, SCORES, format_cost, format_seconds
 
-__all__ = ["CONFIG", "SHADES", "front_figure", "history_figure", "progress_figure"]
+__all__ = ["CONFIG", "SHADES", "front_figure", "history_figure", "lay_out", "progress_figure"]
 
 # told apart without colour too: a disc was searched, a diamond was published, a small pale one is not on the front
 SHADES = {
@@ -61,7 +61,7 @@ def front_figure(section: Section, measure: str, cost: str) -> go.Figure:
             points = [p for p in section.points if (p.origin == "published", p.on_front) == (published, on_front)]
             trace = _points(points, measure, cost, published, on_front)
             figure.add_trace(trace.update(textposition=[places[point.key] for point in points] if published else None))
-    _lay_out(figure, COSTS.get(cost, cost), SCORES[measure], f"{SCORES[measure]} over {COSTS.get(cost, cost)}")
+    lay_out(figure, COSTS.get(cost, cost), SCORES[measure], f"{SCORES[measure]} over {COSTS.get(cost, cost)}")
     ticks, names = _ticks(prices)
     figure.update_xaxes(type="log", tickvals=ticks, ticktext=names, range=across)
     figure.update_yaxes(range=up)
@@ -118,7 +118,7 @@ def history_figure(section: Section) -> go.Figure:
         hovertext=hover,
         hovertemplate="%{hovertext}<extra></extra>",
     )
-    _lay_out(figure, "finished trials", "hypervolume", "hypervolume over finished trials")
+    lay_out(figure, "finished trials", "hypervolume", "hypervolume over finished trials")
     _count_axis(figure, len(steps))
     figure.update_yaxes(range=_span([0.0, *(step.hypervolume for step in steps)]))
     return figure
@@ -144,7 +144,7 @@ def progress_figure(section: Section) -> go.Figure:
         hovertext=[f"{step.finished}. {escape(step.name)}<br>score {step.score:.3f}" for step in steps],
         hovertemplate="%{hovertext}<extra></extra>",
     )
-    _lay_out(figure, "finished trials", "score", "score of each trial in the order of finishing")
+    lay_out(figure, "finished trials", "score", "score of each trial in the order of finishing")
     _count_axis(figure, len(steps))
     figure.update_yaxes(range=_span([step.score for step in steps]))
     return figure
@@ -154,7 +154,8 @@ def progress_figure(section: Section) -> go.Figure:
 # layout
 
 
-def _lay_out(figure: go.Figure, x: str, y: str, name: str) -> None:
+def lay_out(figure: go.Figure, x: str, y: str, name: str) -> None:
+    """Give a figure the look of the page: its axes have these titles; `name` is for those who do not see it."""
     figure.update_layout(
         meta={"name": name},
         height=400,
