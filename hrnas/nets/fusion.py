@@ -119,14 +119,13 @@ class Fusion(nn.Module):
     def _bring(self, features: list[Tensor], source: int, target: int) -> Tensor:
         return features[source] if source == target else self.paths[f"{source}_to_{target}"](features[source])
 
-    def drop_outputs(self) -> None:
+    def drop_outputs(self) -> set[str]:
         """Compute the first output alone from now on, because nobody reads the others.
 
-        What only they need stays, and is counted, but never learns.
+        What only they need stays, and is counted, but need not learn: these parameters' names are returned.
         """
         self.outputs = 1
-        for name in self.dead_parameters("first"):
-            self.get_parameter(name).requires_grad_(False)
+        return self.dead_parameters("first")
 
     def dead_parameters(self, reads: str) -> set[str]:
         """The parameters that nobody hears of when only the `first` output is read."""

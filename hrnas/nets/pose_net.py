@@ -5,11 +5,13 @@ picture -> stem -> stages of (transition, then modules of rows and a fusion, con
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal, cast
 
 from torch import Tensor, nn
 
 from hrnas.nets.fusion import Fusion
+from hrnas.nets.skeleton import is_without_weights
 from hrnas.nets.tables import (
     Widths,
     build_context,
@@ -21,6 +23,8 @@ from hrnas.nets.tables import (
 )
 from hrnas.reading import UserError
 from hrnas.space.architecture import FIRST_STAGE, Architecture, Stage
+
+Start = Literal["paper", "scaled"]
 
 
 class StageModule(nn.Module):
@@ -87,10 +91,11 @@ class PoseNet(nn.Module):
             self.stages[f"{FIRST_STAGE + index}"] = StageNet(stage, before, widths, last)
             before = widths
         self.head = build_head(architecture.head, architecture.widths, architecture.stem.out, keypoints)
-        if architecture.head.reads == "first":
-            self._last_fusion()[1].drop_outputs()
-        self._dead = frozenset(name for name, parameter in self.named_parameters() if not parameter.requires_grad)
-        self.reset_weights()
+        self._dead = frozenset(self._drop_unread())
+        if not is_without_weights():
+            for name in self._dead:
+                self.get_parameter(name).requires_grad_(False)
+            self.reset_weights()
 
     def forward(self, image: Tensor) -> Tensor:
         height, width = image.shape[-2:]
@@ -103,7 +108,7 @@ class PoseNet(nn.Module):
             features = stage(features)
         return self.head(features, stem)
 
-    def reset_weights(self, start: Literal["paper", "scaled"] = "paper") -> None:
+    def reset_weights(self, start: Start = "paper") -> None:
         """Draw all weights anew from torch's generator.
 
         Args:
@@ -111,23 +116,18 @@ class PoseNet(nn.Module):
                 inputs, as torch's layers start; a network learns much more from its first few hundred steps.
         """
         for layer in self.modules():
-            if isinstance(layer, (nn.Conv2d, nn.Conv1d, nn.Linear)):
-                if start == "paper":
-                    nn.init.normal_(layer.weight, std=0.001)
-                else:
-                    layer.reset_parameters()
-                if layer.bias is not None:
-                    nn.init.zeros_(layer.bias)
-            elif isinstance(layer, nn.BatchNorm2d):
-                layer.reset_running_stats()
-                nn.init.ones_(layer.weight)
-                nn.init.zeros_(layer.bias)
-            elif callable(restart := getattr(layer, "reset_parameters", None)):
-                restart()  # a layer with a start of its own
+            reset_layer(layer, start)
 
     def dead_parameters(self) -> set[str]:
         """The names of the parameters that change no output: they are counted, and never learn."""
         return set(self._dead)
+
+    def _drop_unread(self) -> Iterator[str]:
+        """Compute no output that nobody reads; the names of the parameters that change nothing."""
+        yield from (name for name, parameter in self.named_parameters() if not parameter.requires_grad)
+        if self.architecture.head.reads == "first":
+            place, fusion = self._last_fusion()
+            yield from (f"{place}.{name}" for name in fusion.drop_outputs())
 
     def _last_fusion(self) -> tuple[str, Fusion]:
         """The name and the module of the network's last fusion."""
@@ -135,3 +135,20 @@ class PoseNet(nn.Module):
         last = self.architecture.stages[-1]
         place = f"stages.{stage}.steps.{last.modules - 1}.fusion.{last.fusion.label}"
         return place, cast(Fusion, self.get_submodule(place))
+
+
+def reset_layer(layer: nn.Module, start: Start) -> None:
+    """Draw the weights of one layer anew; modules that only hold others are left alone."""
+    if isinstance(layer, (nn.Conv2d, nn.Conv1d, nn.Linear)):
+        if start == "paper":
+            nn.init.normal_(layer.weight, std=0.001)
+        else:
+            layer.reset_parameters()
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
+    elif isinstance(layer, nn.BatchNorm2d):
+        layer.reset_running_stats()
+        nn.init.ones_(layer.weight)
+        nn.init.zeros_(layer.bias)
+    elif callable(restart := getattr(layer, "reset_parameters", None)):
+        restart()  # a layer with a start of its own

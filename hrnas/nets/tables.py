@@ -22,6 +22,7 @@ from hrnas.nets.blocks.le_hrnet import (
     GhostBottleneck,
     LEBlock,
     MultiScaleCoordinate,
+    ghost_chain,
     ghosted,
 )
 from hrnas.nets.blocks.lite_csw_hrnet import ChannelSpatial, CrossChannelSpatial
@@ -31,6 +32,7 @@ from hrnas.nets.blocks.x_hrnet import unidimensional
 from hrnas.nets.fusion import Fusion, Transition, chained, dense, separable, upsampled
 from hrnas.nets.heads import ConvHead, IterativeHead, SimCCHead
 from hrnas.nets.layers import ConvNorm, Lifted, Slot
+from hrnas.nets.skeleton import piece
 from hrnas.nets.stems import BlockStem, ShuffleStem
 from hrnas.space import kinds
 
@@ -119,7 +121,7 @@ FUSIONS: Table = {
         lambda passed: stepwise(o.steps(passed)),
     ),
     "ghost": lambda o, widths, outputs: Fusion(
-        widths, outputs, upsampled(partial(_ghost(o), act=False)), chained(ghosted(_ghost(o)))
+        widths, outputs, upsampled(partial(_ghost(o), act=False)), ghost_chain(_ghost(o))
     ),
     "cmffm": lambda o, widths, outputs: CrossResolutionFusion(widths, outputs, o.reduction),
 }
@@ -141,11 +143,13 @@ HEADS: Table = {
 }
 
 
+@piece
 def build_stem(options: kinds.Stem) -> Slot:
     """(B, 3, H, W) -> (B, out, H/4, W/4)."""
     return Slot(options.label, STEMS[options.kind](options))
 
 
+@piece
 def build_transition(options: kinds.Transition, before: Widths, after: Widths) -> Slot:
     """Features of widths `before` -> features of widths `after`, one branch more."""
     return Slot(options.label, TRANSITIONS[options.kind](options, before, after))
@@ -167,22 +171,26 @@ def build_cross(options: kinds.Cross, widths: Widths) -> Slot | None:
     return _slot(options.label, CROSSES[options.kind](options, widths))
 
 
+@piece
 def build_row(options: kinds.Row, widths: Widths) -> Slot:
     """Features -> features of the same shapes."""
     return Slot(options.label, ROWS[options.kind](options, widths))
 
 
+@piece
 def build_fusion(options: kinds.Fusion, widths: Widths, last: bool) -> Slot:
     """Features -> features of the same shapes; in the network's last module only those that the options keep."""
     outputs = 1 if last and options.outputs == "first" else len(widths)
     return Slot(options.label, FUSIONS[options.kind](options, widths, outputs))
 
 
+@piece
 def build_context(options: kinds.Context, width: int) -> Slot | None:
     """A feature -> a feature of the same shape."""
     return _slot(options.label, CONTEXTS[options.kind](options, width))
 
 
+@piece
 def build_head(options: kinds.Head, widths: Widths, stem: int, keypoints: int) -> Slot:
     """Features and the stem's output, `stem` channels wide -> (B, keypoints, H/4, W/4)."""
     return Slot(options.label, HEADS[options.kind](options, widths, stem, keypoints))
@@ -197,6 +205,6 @@ def _stage1(options: Any, block: Callable[[int, int], nn.Module]) -> list[nn.Mod
     return [block(options.out if index else options.width, options.out) for index in range(options.blocks)]
 
 
-def _ghost(options: Any) -> Callable[..., nn.Module]:
+def _ghost(options: Any) -> Callable[..., Ghost]:
     """The ghost convolution that a part's options ask for: (channels in, channels out, act=True) -> module."""
     return partial(Ghost, ratio=options.ghost.ratio, primary=options.ghost.primary, cheap=options.ghost.cheap)

@@ -20,7 +20,7 @@ import math
 import re
 import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
 from itertools import product
 from pathlib import Path
@@ -237,16 +237,69 @@ class SearchSpace:
 
     def first_active(self, index: int) -> Genome | None:
         """The first genome, by the genes that decide about this one, in which it is active; `None`: it never is."""
+        deciders = self._deciders(index)
+        return next(
+            (g for g in self._settings(deciders) if self._grow(g, [*deciders, index])[1][index]),
+            None,
+        )
+
+    def cover(self, base: Genome, naming: Collection[int] = ()) -> Iterator[Genome]:
+        """Few canonical genomes in which every value of every category occurs, under each setting of the genes that
+        decide about it; ordered genes stand as in `base`.
+
+        Args:
+            naming: ordered genes that count as categories, and decide about all genes that hang together with them.
+        """
+        groups = [
+            [turn for index in group.members for turn in self._turns(index, group, naming)] for group in self._groups
+        ]
+        free = [all(self.genes[index].ordered for index in group.members) for group in self._groups]
+        together = [turns for turns, alone in zip(groups, free, strict=True) if turns and not alone]
+        # what hangs together with no category (a width) changes the numbers everywhere: then all others stay as in base
+        yield from self._in_turn(base, together)
+        for turns, alone in zip(groups, free, strict=True):
+            if alone:
+                yield from self._in_turn(base, [turns])
+
+    def settings_of(self, indexes: Collection[int], base: Genome) -> Iterator[Genome]:
+        """Canonical genomes with every setting of these genes and of those that decide about them, group by group; all
+        other genes stand as in `base`."""
+        for group in self._groups:
+            wanted = {other for index in set(indexes) & set(group.members) for other in (index, *self._deciders(index))}
+            order = [index for index in self._steps if index in wanted]
+            for setting in self._settings(order):
+                genome = (setting[index] if index in wanted else value for index, value in enumerate(base))
+                yield self.canonical(tuple(genome))
+
+    def _in_turn(self, base: Genome, turns: Sequence[Sequence[Mapping[int, int]]]) -> Iterator[Genome]:
+        for number in range(max(map(len, turns), default=1)):
+            genome = list(base)
+            for given in turns:
+                for index, value in given[number % len(given)].items() if given else ():
+                    genome[index] = value
+            yield self.canonical(tuple(genome))
+
+    def _turns(self, index: int, group: _Group, naming: Collection[int]) -> Iterator[dict[int, int]]:
+        """Each value of a category, with each setting of the genes that decide about it."""
+        if self.genes[index].ordered and index not in naming:
+            return
+        deciding = set(self._deciders(index))
+        for other in set(group.members) & set(naming) - {index}:
+            deciding |= {other, *self._deciders(other)} - {index}
+        deciders = [other for other in self._steps if other in deciding]
+        for genome in self._settings(deciders):
+            if self._grow(genome, [*deciders, index])[1][index]:
+                here = {other: genome[other] for other in deciders}
+                yield from ({**here, index: value} for value in range(self.genes[index].size))
+
+    def _deciders(self, index: int) -> list[int]:
+        """The genes that decide whether this one is active, those that decide about them, and so on."""
         above: set[int] = set()
         waiting = set(self._parents[index])
         while waiting:
             above |= waiting
             waiting = {other for gene in waiting for other in self._parents[gene]} - above
-        deciders = [other for other in self._steps if other in above]
-        for genome in self._settings(deciders):
-            if self._grow(genome, [*deciders, index])[1][index]:
-                return genome
-        return None
+        return [other for other in self._steps if other in above]
 
     @cached_property
     def _groups(self) -> list[_Group]:
