@@ -20,6 +20,11 @@ def runs_folder(runs: Path | str | None = None) -> Path:
     return Path(runs or os.environ.get("HRNAS_RUNS") or "runs")
 
 
+def training_folder(trained: Path, key: str, trainer: str, seed: int) -> Path:
+    """Where the training of an architecture by a trainer card lies, among others in `runs/trained`."""
+    return trained / f"{key}-{trainer}-seed{seed}"
+
+
 def find_study(study: str, runs: Path | str | None = None) -> Path:
     """The run folder of a study, given by its name under `runs` or by the folder itself.
 

@@ -261,6 +261,12 @@ BAD_INPUT: dict[str, tuple[Callable[[Path], None], str, list[str]]] = {
         "front tiny --pick budget --budget macs=1M,much",
         ["--budget", "expected a number", "(got macs=1M,much)"],
     ),
+    "picks to train of nothing": (
+        another_study,
+        "retrain tiny --pick knee --trainer tiny",
+        ["tiny: no trial has finished yet"],
+    ),
+    "picks to train, but not how": (another_study, "retrain tiny --pick knee", ["--trainer", "required"]),
     "a key that does not exist": (another_study, "profile tiny#123456", ["tiny#123456: no architecture"]),
     "such a key where a card may stand": (another_study, "show tiny#123456", ["tiny#123456: no architecture"]),
     "results of other pictures": (
@@ -643,6 +649,59 @@ def test_seeds_without_a_score_are_said(
         if line.endswith("has no score: failed: RuntimeError: the loss is nan")
     ]
     assert len(done) + len(said) == 9 and said[-1].startswith("seed 8 has no score")
+
+
+def test_picks_are_trained_in_full_once_and_remembered(
+    searched: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(searched)
+    before = say(capsys, "front tiny --json")
+    command = "retrain tiny --pick spread --count 1 --trainer tiny --seeds 2 --quiet --json"
+    document = say(capsys, command)
+    assert fields(document) == set(rows(section("retrain"), "field"))
+    (pick,) = document["picks"]
+    assert pick["key"] == before["front"][0]["key"] and [row["seed"] for row in pick["seeds"]] == [0, 1]
+    again = say(capsys, f"train tiny#{pick['key']} --trainer tiny --quiet --json")
+    assert again["score"] == pick["seeds"][0]["score"]  # it lies where `hrnas train` looks for it
+    ledger = hrnas.open("tiny")
+    full = [e for e in ledger.evaluations() if e.identity.fidelity == "full"]
+    assert [(e.identity.key, e.identity.seed, e.scores["score"]) for e in full] == [
+        (pick["key"], row["seed"], row["score"]) for row in pick["seeds"]
+    ]
+    assert full[0].identity.recipe.endswith(", 1 epochs") and full[0].scores["split"] == "val"
+    monkeypatch.setattr("hrnas.search.retrain.train_architecture", None)  # whoever trains now fails
+    assert say(capsys, command) == document
+    assert [e for e in ledger.evaluations() if e.identity.fidelity == "full"] == full
+    ledger.close()
+    assert "Full, input 64x64" in (searched / "runs" / "tiny" / "report.html").read_text(encoding="utf-8")
+    after = say(capsys, "front tiny --json")  # the search's front is what it was
+    assert (after["finished"], after["front"]) == (before["finished"], before["front"])
+
+
+def test_a_full_training_fails_by_diverging_only(
+    searched: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    from hrnas.training.loop import Diverged
+
+    monkeypatch.chdir(searched)
+    pick = "--pick knee --count 1 --trainer tiny --seeds 4"
+    command = f"retrain tiny {pick} --out elsewhere --quiet --json".split()
+    ended = {2: OSError(28, "No space left on device"), 3: Diverged("the loss is nan")}
+
+    def end(architecture: Any, recipe: Any, out: Path, seed: int, *more: Any) -> Any:
+        if seed in ended:
+            raise ended[seed]
+        return {"score": 0.5}
+
+    monkeypatch.setattr("hrnas.search.retrain.train_architecture", end)
+    assert main(command) == 1 and "No space left" in capsys.readouterr().err  # given back: nothing says that it failed
+    ended.pop(2)
+    assert main(command) == 1
+    printed = capsys.readouterr()
+    assert [row["seed"] for row in json.loads(printed.out)["picks"][0]["seeds"]] == [0, 1, 2]
+    assert "seed 3 has no score: Diverged: the loss is nan" in printed.err
+    ended.clear()
+    assert main(command) == 1  # what diverged would diverge again
 
 
 def test_another_folder_of_pictures_changes_only_the_folder(shop: Path, monkeypatch: pytest.MonkeyPatch):

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Iterable, Sequence
 from typing import NoReturn
 
-from hrnas.cli import data, explaining, learning, machine, studying
+from hrnas.cli import checking, data, explaining, learning, machine, studying
 from hrnas.reading import UserError
 
 INTERRUPTED = 130  # what a shell says of a program stopped with Ctrl-C; SIGTERM is the same to us
@@ -37,7 +37,9 @@ WORDS = {
         studying.search,
         studying.repeat,
         studying.front,
+        studying.retrain,
         studying.report,
+        checking.rankcheck,
         learning.train,
         learning.import_,
         learning.predict,
@@ -140,7 +142,7 @@ def _nearest(word: str, known: Iterable[str]) -> str:
 
 
 def _how_to_go_on(arguments: list[str]) -> str:
-    if arguments[0] in ("search", "train", "repeat"):
+    if arguments[0] in ("search", "train", "repeat", "retrain", "rankcheck"):
         return f"nothing is lost. To go on, say the same again: {shlex.join(['hrnas', *arguments])}"
     if arguments[0] == "predict":
         return "what was drawn so far lies in --out"

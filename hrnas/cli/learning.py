@@ -12,13 +12,25 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from hrnas.cli.arguments import ARCHITECTURE, DATA, JSON, QUIET, RUNS, Argument, as_count, as_seed, as_size, word
+from hrnas.cli.arguments import (
+    ARCHITECTURE,
+    DATA,
+    JSON,
+    QUIET,
+    RUNS,
+    TRAINER,
+    Argument,
+    as_count,
+    as_seed,
+    as_size,
+    word,
+)
 from hrnas.cli.printing import brief, print_tree, table, to_json
 
 
 @word(
     ARCHITECTURE,
-    Argument("--trainer", "CARD", "a trainer card: a name on the shelf trainers/, or a YAML file", required=True),
+    TRAINER,
     DATA,
     Argument("--input", "HxW", "the network's input in pixels, instead of the card's", as_size),
     Argument("--epochs", "N", "train so long, instead of as the card says", as_count),
@@ -38,7 +50,7 @@ def train(said: Namespace) -> int:
     process for each: torchrun --nproc-per-node 8 -m hrnas train ...
     """
     from hrnas.cards.trainer import load_recipe
-    from hrnas.names import find_architecture, runs_folder
+    from hrnas.names import find_architecture, runs_folder, training_folder
     from hrnas.progress import TrainingProgress
     from hrnas.training.full import train_architecture
     from hrnas.training.loop import Diverged, Stopped
@@ -47,7 +59,8 @@ def train(said: Namespace) -> int:
     card = load_recipe(said.trainer)
     recipe = card.with_batch_size(said.batch_size).with_changes(input=said.input, epochs=said.epochs).at(said.data)
     architecture = find_architecture(said.architecture, said.runs)
-    out = said.out or runs_folder(said.runs) / "trained" / f"{architecture.key}-{recipe.name}-seed{said.seed}"
+    trained = runs_folder(said.runs) / "trained"
+    out = said.out or training_folder(trained, architecture.key, recipe.name, said.seed)
     with _noting_sigterm() as told_to_stop, join_ranks() as ranks:
 
         def say(text: str) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import statistics
 import sys
 from argparse import ArgumentTypeError, Namespace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from hrnas.cli.arguments import DATA, JSON, QUIET, RUNS, STUDY, Argument, as_count, as_seed, word
+from hrnas.cli.arguments import DATA, JSON, QUIET, RUNS, STUDY, TRAINER, Argument, as_count, as_seed, word
 from hrnas.cli.printing import to_json
 from hrnas.reading import UserError
 
@@ -164,6 +165,67 @@ def _facts_of(folder: Path) -> tuple[StudyFacts, str]:
     finally:
         ledger.close()
     return facts, study_as_typed(folder, facts.name)
+
+
+@word(
+    STUDY,
+    replace(PICK, help="whom: knee, spread or budget, as hrnas front picks them", required=True),
+    COUNT,
+    BUDGET,
+    TRAINER,
+    Argument("--seeds", "N", "train each with the seeds 0 to N-1 (default: 1)", as_count, 1),
+    DATA,
+    Argument("--out", "DIR", "where the trainings' folders go (default: runs/trained)", Path),
+    RUNS,
+    QUIET,
+    JSON,
+)
+def retrain(said: Namespace) -> int:
+    """Train picks of a study in full.
+
+    Trains each pick from scratch by a trainer card, as hrnas train does, one after another; the scores stand in the
+    study's ledger and its report. Trainings that were stopped go on when the same command is given again, and those
+    that are done are not done again.
+    """
+    from hrnas.cards.trainer import load_recipe
+    from hrnas.names import find_study, runs_folder, training_folder
+    from hrnas.progress import TrainingProgress
+    from hrnas.report.page import write_report
+    from hrnas.search.retrain import retrain as train_in_full
+
+    recipe = load_recipe(said.trainer).at(said.data)
+    folder = find_study(said.study, said.runs)
+    facts, study = _facts_of(folder)
+    picks = _picks(facts, said)
+    trained = said.out or runs_folder(said.runs) / "trained"
+    scores: dict[str, list[dict[str, Any]]] = {pick.point.key: [] for pick in picks}
+    missing = []
+    for seed in range(said.seeds):  # outside, so that early on there is something to compare
+        for key in scores:
+            out = training_folder(trained, key, recipe.name, seed)
+            if not said.quiet:
+                print(f"{study}#{key}, seed {seed}: {out}", file=sys.stderr)
+            with TrainingProgress(sys.stderr, quiet=said.quiet) as progress:
+                end = train_in_full(folder, key, recipe, seed, out, progress)
+            if end.state == "done":
+                scores[key].append({"seed": seed, "score": end.scores["score"], "folder": str(out)})
+                write_report(folder)
+            else:
+                why = f"{end.owner.rsplit(':', 1)[0]} (machine:process) is training it"
+                missing.append(f"{study}#{key}, seed {seed} has no score: {end.reason or why}")
+    document = {
+        "study": study,
+        "recipe": f"{recipe.name} {recipe.fingerprint}",
+        "picks": [{"key": p.key, "title": p.title, "why": why, "seeds": scores[p.key]} for p, why in picks],
+    }
+    if said.json:
+        print(to_json(document))
+    else:
+        for (point, why), rows in zip(picks, scores.values(), strict=True):
+            shown = ", ".join(f"{row['score']:.4f}" for row in rows) or "no score"
+            print(f"{point.key}  {shown}  ({point.name}: {why})")
+    print("\n".join(missing), file=sys.stderr, end="\n" if missing else "")
+    return 1 if missing else 0
 
 
 @word(STUDY, RUNS, Argument("--open", "", "open the page in the browser"))

@@ -14,7 +14,7 @@ from hrnas.reading import format_size
 from hrnas.search.worker import Beat, carry_out, is_alive, this_owner
 from hrnas.space.architecture import Architecture
 from hrnas.training.full import train_architecture
-from hrnas.training.loop import Diverged, Progress
+from hrnas.training.loop import Diverged, OnProgress, Progress
 
 
 def full_identity(key: str, recipe: Recipe, seed: int) -> Identity:
@@ -23,7 +23,7 @@ def full_identity(key: str, recipe: Recipe, seed: int) -> Identity:
     return Identity(key, "full", 0, format_size(recipe.input), recipe.data.label, how, seed)
 
 
-def retrain(study: Path, key: str, recipe: Recipe, seed: int, out: Path, on_progress: Beat) -> Evaluation:
+def retrain(study: Path, key: str, recipe: Recipe, seed: int, out: Path, on_progress: OnProgress) -> Evaluation:
     """Train one of a study's networks by a whole recipe, as `hrnas train` does, unless that was done or is being done.
 
     Only a training that diverges has failed. Whatever else ends it (a full disk, too little memory) gives the claim
@@ -57,7 +57,7 @@ def retrain(study: Path, key: str, recipe: Recipe, seed: int, out: Path, on_prog
                 assert result is not None  # of one process
                 return {name: value for name, value in result.items() if name != "left_out"}
 
-            carry_out(ledger, claim, work, out, on_progress, failure=Diverged)
+            carry_out(ledger, claim, work, out, lambda at: on_progress(Progress(**at)), failure=Diverged)
         return [one for one in ledger.evaluations() if one.identity == identity][-1]
     finally:
         ledger.close()
