@@ -146,10 +146,14 @@ def this_owner() -> str:
 
 def is_alive(evaluation: Evaluation) -> bool:
     """Whether the owner of a running evaluation lives: on this machine by asking, on another by its heartbeat."""
-    host, pid, start = evaluation.owner.rsplit(":", 2)
-    if host != platform.node():
-        return time.time() - evaluation.heartbeat < SILENCE
-    return _process_start(int(pid)) == start
+    lives = owner_lives(evaluation.owner)
+    return time.time() - evaluation.heartbeat < SILENCE if lives is None else lives
+
+
+def owner_lives(owner: str) -> bool | None:
+    """Whether an owner lives; `None` for one on another machine."""
+    host, pid, start = owner.rsplit(":", 2)
+    return None if host != platform.node() else _process_start(int(pid)) == start
 
 
 def _process_start(pid: int) -> str | None:
