@@ -77,7 +77,7 @@ class MultiScaleCoordinate(PartOptions):
 
     @property
     def label(self) -> str:
-        return f"mcam_groups{self.groups}"
+        return f"mcam_groups{self.groups}" + ("_shared" if self.shared else "")
 
     @property
     def width_step(self) -> int:

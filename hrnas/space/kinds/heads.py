@@ -10,6 +10,8 @@ from hrnas.reading import Options
 from hrnas.space.kinds.fusions import Outputs
 from hrnas.space.kinds.parts import Width
 
+PRINTED = (1, 6, 12, 18)  # DASP's dilations
+
 
 class HeadOptions(Options):
     """What every head can be asked."""
@@ -44,8 +46,13 @@ class DASPHead(HeadOptions):
 
     kind: Literal["dasp"]
     growth: Width = 8
-    dilations: Annotated[tuple[Annotated[int, Field(ge=1, le=36)], ...], Field(min_length=1)] = (1, 6, 12, 18)
+    dilations: Annotated[tuple[Annotated[int, Field(ge=1, le=36)], ...], Field(min_length=1)] = PRINTED
     width: Width = 32
+
+    @property
+    def label(self) -> str:
+        # each dilation's channels mean something else
+        return "dasp" if self.dilations == PRINTED else f"dasp_{'_'.join(map(str, self.dilations))}"
 
 
 class SimCCHead(HeadOptions):
