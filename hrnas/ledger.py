@@ -19,7 +19,7 @@ import time
 import weakref
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -81,7 +81,7 @@ class Trial:
     architecture: dict[str, Any]
     genome: tuple[int, ...]
     costs: dict[str, float]
-    origin: str  # "driver", "random" or "published"
+    origin: str  # "driver", "repaired" (a driver's, made to fit the limits), "random" or "published"
     title: str  # the published point's name, else ""
     evaluations: tuple[Evaluation, ...]
 
@@ -104,7 +104,13 @@ class Trial:
 
 @dataclass(frozen=True)
 class Proposal:
-    """One ask and what became of it. `state` is the driver's own note, given back to it when it is rebuilt."""
+    """One ask and what became of it.
+
+    Attributes:
+        state: the driver's own note, given back to it when it is rebuilt.
+        refused: how many networks outside the limits were asked for or drawn for it, itself among them where it is
+            infeasible, by the limits that they broke: `{"macs": 3, "macs, params": 1}`.
+    """
 
     number: int
     genome: tuple[int, ...]
@@ -113,6 +119,7 @@ class Proposal:
     outcome: Outcome
     costs: dict[str, float]
     state: dict[str, Any]
+    refused: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -177,6 +184,7 @@ _proposals = sql.Table(
     sql.Column("outcome", sql.String(20), nullable=False),
     sql.Column("costs", sql.JSON, nullable=False),
     sql.Column("driver_state", sql.JSON, nullable=False),
+    sql.Column("refused", sql.JSON, nullable=False),
     sql.UniqueConstraint("study", "number"),
 )
 
@@ -339,6 +347,7 @@ class Ledger:
         origin: str,
         costs: Mapping[str, float],
         state: Mapping[str, Any] | None = None,
+        refused: Mapping[str, int] | None = None,
         architecture: Mapping[str, Any] | None = None,
         title: str = "",
     ) -> bool:
@@ -354,7 +363,12 @@ class Ledger:
             with self._writing() as (connection, study):
                 connection.execute(
                     _proposals.insert().values(
-                        study=study, number=number, outcome=outcome, driver_state=dict(state or {}), **own
+                        study=study,
+                        number=number,
+                        outcome=outcome,
+                        driver_state=dict(state or {}),
+                        refused=dict(refused or {}),
+                        **own,
                     )
                 )
                 if architecture is not None:
@@ -612,7 +626,16 @@ def _read_proposals(connection: sql.Connection, study: int, start: int) -> list[
     table = _proposals
     query = sql.select(table).where(table.c.study == study, table.c.number >= start).order_by(table.c.number)
     return [
-        Proposal(row.number, tuple(row.genome), row.key, row.origin, row.outcome, row.costs, row.driver_state)
+        Proposal(
+            number=row.number,
+            genome=tuple(row.genome),
+            key=row.key,
+            origin=row.origin,
+            outcome=row.outcome,
+            costs=row.costs,
+            state=row.driver_state,
+            refused=row.refused,
+        )
         for row in connection.execute(query)
     ]
 

@@ -19,6 +19,7 @@ from hrnas.cards.trainer import DrawnData
 from hrnas.ledger import Ledger
 from hrnas.pareto import front
 from hrnas.reading import UserError, read_yaml, validate
+from hrnas.search import limits as limits_module
 from hrnas.search import study as study_module
 from hrnas.search.drivers import Ask
 from hrnas.search.ladder import next_promotion, rank_trials
@@ -68,13 +69,14 @@ def test_the_run_folder_tells_the_study_again(tmp_path: Path) -> None:
 
 def test_duplicates_and_infeasible_proposals_are_recorded_and_never_trained(tmp_path: Path) -> None:
     evaluator = ToyEvaluator()
-    card = toy_card(trials=25, driver=NSGA, limits={"macs": 350_000})
+    card = toy_card(trials=25, driver=NSGA, limits={"macs": 350_000}, limits_by="driver")
     result = run_toy(tmp_path, card, evaluator)
     ledger = ledger_of(tmp_path)
     outcomes = Counter(proposal.outcome for proposal in ledger.proposals())
     assert outcomes["new"] == len(evaluator.calls) == result.done == 25
-    assert (outcomes["duplicate"], outcomes["infeasible"]) == (result.duplicates, result.infeasible)
-    assert result.duplicates > 0 and result.infeasible > 0
+    refused = sum(sum(proposal.refused.values()) for proposal in ledger.proposals())
+    assert (outcomes["duplicate"], refused) == (result.duplicates, result.infeasible)
+    assert result.duplicates > 0 and outcomes["infeasible"] > 0
     assert all(trial.costs["macs"] <= 350_000 for trial in ledger.trials())
     counted = [p.key for p in ledger.proposals() if p.outcome != "duplicate"]
     assert len(counted) == len(set(counted)), "known means duplicate, also when it is known to be infeasible"
@@ -275,15 +277,37 @@ def test_a_driver_that_only_repeats_itself_is_helped(tmp_path: Path, monkeypatch
 def test_limits_that_nothing_meets_end_the_study_with_the_nearest_point(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, genes: Any
 ) -> None:
-    monkeypatch.setattr(study_module, "PATIENCE", 10)
-    monkeypatch.setattr(study_module, "DRAWS", 30)
+    monkeypatch.setattr(limits_module, "DRAWS", 30)
     space = toy_space(**genes)
     result = run_toy(tmp_path, toy_card(trials=5, limits={"macs": 10_000}), space=space)
     assert not result.complete and result.done == 0
-    assert "0 of 40 architectures tried (0.0%) are inside" in result.reason
-    macs = min(p.costs["macs"] for p in ledger_of(tmp_path).proposals())
-    assert f"macs {macs:,.0f} > 10,000" in result.reason
+    assert "0 (0.0%) are inside; the nearest is" in result.reason
+    smallest = toy_cost(space.decode((0,) * len(space.genes)))["macs"]
+    assert f"macs {smallest:,.0f} > 10,000: raise the limits" in result.reason
+    assert ledger_of(tmp_path).proposals() == [], "said at once, before anything is asked for"
     assert run_toy(tmp_path, toy_card(trials=5, limits={"macs": 10_000}), space=space) == result, "and again, at once"
+
+
+@pytest.mark.parametrize("by", ["repair", "driver"])
+def test_limits_that_little_meets_end_with_the_acceptance_and_what_is_nearest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    monkeypatch.setattr(study_module, "PATIENCE", 10)
+    monkeypatch.setattr(study_module, "DRAWS", 30)
+    card = toy_card(trials=5, limits={"macs": 49_000}, limits_by=by)  # the smallest network has 48,000
+    result = run_toy(tmp_path, card, space=toy_space(**HUGE))
+    ledger = ledger_of(tmp_path)
+    assert not result.complete and 0 < result.done < 5
+    asked = [p for p in ledger.proposals() if p.origin != "repaired"]
+    refused = sum(sum(p.refused.values()) for p in ledger.proposals())
+    inside = sum(p.outcome != "infeasible" for p in asked)
+    share = f"{inside} of {inside + refused} networks that were asked for or drawn ({inside / (inside + refused):.1%})"
+    assert refused == result.infeasible and share in result.reason
+    last = ledger.proposals()[-1]
+    assert last.outcome == "infeasible" and last.refused == {"macs": 30}, "thirty refusals are one line"
+    assert f"the nearest of those outside is {last.key} with macs {last.costs['macs']:,} > 49,000" in result.reason
+    assert f"inside, and nearest to the limits, are {ledger.trials()[0].key}" in result.reason
+    assert run_toy(tmp_path, card, space=toy_space(**HUGE)) == result, "and again, at once"
 
 
 def test_a_failure_is_recorded_with_its_reason_and_does_not_count(tmp_path: Path) -> None:
@@ -470,7 +494,9 @@ def test_an_owner_is_told_from_others_with_its_number(tmp_path: Path, monkeypatc
 
 def test_events_tell_what_a_watcher_needs(tmp_path: Path) -> None:
     events: list[Event] = []
-    run_toy(tmp_path, toy_card(trials=6, driver=NSGA, limits={"macs": 350_000}), on_event=events.append)
+    run_toy(
+        tmp_path, toy_card(trials=6, driver=NSGA, limits={"macs": 350_000}, limits_by="driver"), on_event=events.append
+    )
     kinds = Counter(event.kind for event in events)
     assert kinds["start"] == kinds["end"] == 1 and kinds["measuring"] == kinds["finished"] == 6
     assert kinds["progress"] == 6 * 4 and kinds["infeasible"] > 0

@@ -18,6 +18,9 @@ class Standing:
 
     Attributes:
         known: the first proposal of each key.
+        genomes: of all proposals.
+        inside, refused: how many networks that were asked for or drawn were inside the limits as they came, and how
+            many were not.
         published: the keys that were proposed as published points.
         numbers: the numbers of all proposals of each key.
         useless: how many proposals came after the last one that became a trial.
@@ -37,6 +40,8 @@ class Standing:
         self.trials: list[Trial] = []
         self.known: dict[str, Proposal] = {}
         self.numbers: dict[str, list[int]] = {}
+        self.genomes: set[tuple[int, ...]] = set()
+        self.inside = self.refused = 0
         self.published: set[str] = set()
         self.useless = 0
         self.done: set[int] = set()
@@ -114,8 +119,12 @@ class Standing:
         self.known.setdefault(proposal.key, proposal)
         self.numbers.setdefault(proposal.key, []).append(proposal.number)
         self.changed.add(proposal.number)
+        self.genomes.add(proposal.genome)
+        self.refused += sum(proposal.refused.values())
         if proposal.origin == "published":
             self.published.add(proposal.key)
+        elif proposal.origin != "repaired":
+            self.inside += proposal.outcome != "infeasible"
         self.useless = 0 if proposal.outcome == "new" else self.useless + 1
 
     def _settle(self, key: str) -> None:

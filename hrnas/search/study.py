@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from math import prod
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +29,7 @@ from hrnas.pareto import goal_value
 from hrnas.reading import UserError, format_size, write_atomically, write_yaml
 from hrnas.search.drivers import Told, make_driver, seed_of_ask
 from hrnas.search.ladder import next_promotion
+from hrnas.search.limits import DRAWS, CountCost, Counted, Limits
 from hrnas.search.standing import Standing
 from hrnas.search.worker import SILENCE, Evaluator, is_alive, measure, this_owner
 from hrnas.space.architecture import Architecture
@@ -35,12 +38,10 @@ from hrnas.space.published import load_point, published_names
 from hrnas.space.search_space import SearchSpace
 
 PATIENCE = 100  # useless proposals in a row before the search draws unseen architectures itself
-DRAWS = 400  # architectures drawn so, all outside the limits, before it gives up
+WALKABLE = 20_000  # genomes of a space small enough to know that nothing is left
 MOST_FAILURES = 5  # evaluations in a row that failed in this process
 MIRROR_EVERY = 30.0  # seconds between two copies for Optuna's tools
 WAIT = 1.0  # seconds between two looks while other workers finish
-
-CountCost = Callable[[Architecture], Mapping[str, float]]
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,12 @@ class Event:
 
 @dataclass(frozen=True)
 class Result:
-    """How the search ended: `complete`, or the `reason` why not."""
+    """How the search ended: `complete`, or the `reason` why not.
+
+    Attributes:
+        duplicates: proposals of networks that were known.
+        infeasible: networks outside the limits that were asked for or drawn.
+    """
 
     complete: bool
     reason: str
@@ -206,6 +212,7 @@ class _Search:
     ) -> None:
         self.card, self.space, self.folder = card, space, folder
         self.evaluators, self.count_cost, self.on_event = evaluators, count_cost, on_event
+        self.limits = Limits(space, card.limits, self._known_cost)
         self.ledger, self.conditions, self.published = ledger, conditions, published
         self.driver = make_driver(card, space)
         self.owner = this_owner()
@@ -220,6 +227,10 @@ class _Search:
         standing = self.standing
         standing.look()
         self._say("start")
+        if self.card.limits and not standing.trials:
+            smallest, counted = self._smallest
+            if smallest.broken:
+                return self._end(self._nothing_inside(smallest, counted))
         while True:
             self._recover()
             standing.look()
@@ -325,50 +336,68 @@ class _Search:
 
     def _propose(self) -> str:
         """Record one more proposal; the reason where there is none to make."""
-        number, useless = len(self.standing.proposals), self.standing.useless
+        standing, card = self.standing, self.card
+        number = len(standing.proposals)
         for title, architecture in self.published:
-            if architecture.key not in self.standing.published:
-                self._record(number, self.space.encode(architecture), "published", title=title)
+            if architecture.key not in standing.published:
+                self._record(number, self.limits.count(self.space.encode(architecture)), "published", title=title)
                 return ""
-        seed = seed_of_ask(self.card.driver.seed, number)
-        if useless < PATIENCE:
-            self._tell()
-            ask = self.driver.ask(seed)
-            self._record(number, ask.genome, "driver", ask.state)
-            return ""
-        if useless >= PATIENCE + DRAWS:
+        if self._gave_up():
             return self._too_narrow()
-        genome = self._draw_unseen(np.random.default_rng(seed))
-        if genome is None:
-            return self._exhausted()
-        self._record(number, genome, "random")
+        seed = seed_of_ask(card.driver.seed, number)
+        rng = np.random.default_rng((seed, 1))  # not the driver's own dice
+        if standing.useless >= PATIENCE:
+            return self._draw_unseen(number, rng)
+        self._tell()
+        ask = self.driver.ask(seed)
+        counted, origin, refused = self.limits.count(ask.genome), "driver", None
+        if counted.broken:
+            refused = {_words(counted.broken): 1}
+            if card.limits_by == "repair":
+                counted, origin = self.limits.repaired(counted, lambda: self._genome_inside(rng), rng), "repaired"
+        self._record(number, counted, origin, refused, ask.state)
         return ""
 
-    def _record(
-        self, number: int, genome: Genome, origin: str, state: Mapping[str, Any] | None = None, title: str = ""
-    ) -> None:
-        genome = self.space.canonical(genome)
-        architecture = self.space.decode(genome)
+    def _genome_inside(self, rng: np.random.Generator) -> Genome:
+        trials = self.standing.trials
+        return trials[int(rng.integers(len(trials)))].genome if trials else self._smallest[0].genome
+
+    @cached_property
+    def _smallest(self) -> tuple[Counted, int]:
+        return self.limits.first_inside(np.random.default_rng(self.card.driver.seed))
+
+    def _known_cost(self, architecture: Architecture) -> Mapping[str, float]:
         known = self.standing.known.get(architecture.key)
-        costs = dict(known.costs if known else self.count_cost(architecture))
-        outcome: Outcome = "duplicate" if known else "infeasible" if _broken_limits(self._excess(costs)) else "new"
-        tree = architecture.tree() if outcome == "new" else None
+        return known.costs if known else self.count_cost(architecture)
+
+    def _record(
+        self,
+        number: int,
+        counted: Counted,
+        origin: str,
+        refused: Mapping[str, int] | None = None,
+        state: Mapping[str, Any] | None = None,
+        title: str = "",
+    ) -> None:
+        key = counted.architecture.key
+        known = key in self.standing.known
+        outcome: Outcome = "duplicate" if known else "infeasible" if counted.broken else "new"
+        if outcome == "infeasible" and refused is None:
+            refused = {_words(counted.broken): 1}
         recorded = self.ledger.propose(
             number,
-            genome,
-            architecture.key,
+            counted.genome,
+            key,
             outcome=outcome,
             origin=origin,
-            costs=costs,
+            costs=counted.costs,
             state=state,
-            architecture=tree,
+            refused=refused,
+            architecture=counted.architecture.tree() if outcome == "new" else None,
             title=title,
         )
         if recorded and outcome != "new":
-            self._say("duplicate" if known else "infeasible", key=architecture.key, title=title)
-
-    def _excess(self, costs: Mapping[str, float]) -> dict[str, float]:
-        return {name: costs[name] / limit - 1 for name, limit in self.card.limits.items()}
+            self._say("duplicate" if known else "infeasible", key=key, title=title)
 
     def _tell(self) -> None:
         """Tell the driver what is new or has changed since it was last told; a trial's highest rung counts."""
@@ -381,7 +410,7 @@ class _Search:
 
     def _what_became(self, proposal: Proposal) -> Told:
         trial = self.standing.trial(proposal.key)
-        excess = self._excess(proposal.costs)
+        excess = self.limits.excess(proposal.costs)
         told = Told(proposal.number, proposal.genome, "pending", excess=excess, state=proposal.state)
         if trial is None:
             return replace(told, outcome="infeasible")
@@ -392,49 +421,77 @@ class _Search:
             return replace(told, outcome="measured", values=values)
         return replace(told, outcome="failed") if any(last.state == "failed" for last in own) else told
 
-    def _draw_unseen(self, rng: np.random.Generator) -> Genome | None:
-        """A genome whose architecture nobody proposed: drawn, or mutated from what is (nearly) inside the limits."""
-        genomes = {proposal.genome for proposal in self.standing.proposals}
+    def _draw_unseen(self, number: int, rng: np.random.Generator) -> str:
+        """Record a network that nobody proposed: drawn, or mutated from what is inside the limits."""
+        refused: Counter[str] = Counter()
+        nearest: Counted | None = None
         for genome in self._candidates(rng):
-            if genome not in genomes and self.space.decode(genome).key not in self.standing.known:
-                return genome
-        return None
+            if genome in self.standing.genomes:
+                continue
+            counted = self.limits.count(genome)
+            if counted.architecture.key in self.standing.known:
+                continue
+            if counted.broken:
+                refused[_words(counted.broken)] += 1
+                nearest = counted if nearest is None or counted.worst < nearest.worst else nearest
+            if not counted.broken or (refused.total() >= DRAWS and nearest is not None):
+                self._record(number, nearest if counted.broken and nearest else counted, "random", refused)
+                return ""
+        return self._exhausted(refused.total())
+
+    def _gave_up(self) -> bool:
+        """Whether the last networks drawn were all outside the limits."""
+        last = self.standing.proposals[-1:]
+        return any(p.outcome == "infeasible" and sum(p.refused.values()) >= DRAWS for p in last)
 
     def _candidates(self, rng: np.random.Generator) -> Iterator[Genome]:
-        if prod(gene.size for gene in self.space.genes) <= 20_000:  # small enough to know that nothing is left
-            genomes = list(self.space.enumerate())
+        if prod(gene.size for gene in self.space.genes) <= WALKABLE:
+            genomes = self._all_genomes
             yield from (genomes[index] for index in rng.permutation(len(genomes)))
             return
-        parents = [trial.genome for trial in self.standing.trials] or [self._nearest().genome]
+        if self.card.limits and not self.standing.trials:
+            yield self._smallest[0].genome
         for _ in range(1000):
             yield self.space.sample(rng)
-            yield self.space.mutate(parents[int(rng.integers(len(parents)))], rng)
+            yield self.space.mutate(self._genome_inside(rng), rng)
+
+    @cached_property
+    def _all_genomes(self) -> list[Genome]:
+        return list(self.space.enumerate())
 
     # -- words --------------------------------------------------------------------------------------------------------
 
-    def _nearest(self) -> Proposal:
-        """The proposal outside the limits that misses them by least."""
-        outside = [p for p in self.standing.proposals if _broken_limits(self._excess(p.costs))]
-        return min(outside, key=lambda p: max(self._excess(p.costs).values()))
+    def _nothing_inside(self, nearest: Counted, counted: int) -> str:
+        return (
+            f"the limits let nothing of the space {self.space.name} through: {counted} networks were counted, made "
+            f"smaller choice by choice and drawn at random, and 0 (0.0%) are inside; the nearest is "
+            f"{nearest.architecture.key} with {self._misses(nearest.costs)}: raise the limits or search another space"
+        )
 
     def _too_narrow(self) -> str:
-        distinct = self.standing.known
-        inside = len(self.standing.trials)
-        nearest = self._nearest()
-        misses = _broken_limits(self._excess(nearest.costs))
-        over = ", ".join(
-            f"{name} {_amount(nearest.costs[name])} > {_amount(self.card.limits[name])}" for name in misses
-        )
+        """What to say when networks drawn were all outside: how many are inside, and which are nearest."""
+        standing = self.standing
+        tried = standing.inside + standing.refused
+        last = standing.proposals[-1]
+        near = sorted(standing.trials, key=lambda trial: -max(self.limits.excess(trial.costs).values()))[:3]
+        misses = self._misses(last.costs)
+        inside = "; inside, and nearest to the limits, are " + ", ".join(trial.key for trial in near) if near else ""
         return (
-            f"the limits let almost nothing of the space {self.space.name} through: {inside} of {len(distinct)} "
-            f"architectures tried ({inside / len(distinct):.1%}) are inside, the last {DRAWS} drawn were all outside; "
-            f"the nearest of those outside is {nearest.key} with {over}: raise the limits or search another space"
+            f"the limits let almost nothing of the space {self.space.name} through: {standing.inside} of {tried} "
+            f"networks that were asked for or drawn ({standing.inside / tried:.1%}) are inside, and of the last "
+            f"{DRAWS} drawn none; the nearest of those outside is {last.key} with {misses}"
+            f"{inside}: raise the limits or search another space"
         )
 
-    def _exhausted(self) -> str:
-        distinct, inside = len(self.standing.known), len(self.standing.trials)
+    def _misses(self, costs: Mapping[str, float]) -> str:
+        over = [name for name, value in self.limits.excess(costs).items() if value > 0]
+        return ", ".join(f"{name} {_amount(costs[name])} > {_amount(self.card.limits[name])}" for name in over)
+
+    def _exhausted(self, refused: int) -> str:
+        """`refused`: how many of the networks that are left are outside the limits."""
+        inside, known = len(self.standing.trials), len(self.standing.known)
         return (
-            f"the space {self.space.name} is exhausted: of its {distinct} architectures {inside} are "
+            f"the space {self.space.name} is exhausted: of its {known + refused} architectures {inside} are "
             f"inside the limits, and all of these were tried; the card asks for {self.card.trials} trials"
         )
 
@@ -448,7 +505,7 @@ class _Search:
             done=len(self.standing.done),
             total=self.card.trials,
             duplicates=outcomes.count("duplicate"),
-            infeasible=outcomes.count("infeasible"),
+            infeasible=self.standing.refused,
             failed=len(self.standing.failed),
         )
 
@@ -462,5 +519,5 @@ def _amount(value: float) -> str:
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:.4g}"
 
 
-def _broken_limits(excess: Mapping[str, float]) -> list[str]:
-    return [name for name, value in excess.items() if value > 0]
+def _words(names: Sequence[str]) -> str:
+    return ", ".join(names)
