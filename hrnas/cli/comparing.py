@@ -1,0 +1,80 @@
+"""The word on search itself: bench."""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+from hrnas.cli.arguments import JSON, QUIET, Argument, as_count, word
+from hrnas.cli.printing import to_json
+from hrnas.reading import UserError
+
+
+@word(
+    Argument("--problem", "NAME", "which problem, or all (default: small_joint_macs, which needs no data)"),
+    Argument("--methods", "A,B,...", "which methods (default: every one that takes less than a minute)"),
+    Argument("--seeds", "N", "runs of each method (default: 10)", as_count, 10),
+    Argument("--evaluations", "N", "of each run (default: 200; 20 on our own table)", as_count),
+    Argument("--data", "DIR", "the folder that holds nas_bench_mr/ (default: HRNAS_DATA)", Path),
+    Argument("--out", "DIR", "keep the runs here, go on with those that are there, and draw the curves", Path),
+    QUIET,
+    JSON,
+)
+def bench(said: Namespace) -> int:
+    """Compare search methods on networks that were trained before.
+
+    Each method searches with each seed; the table says how much of the best known front's hypervolume it has after so
+    many evaluations, and after how many it has what random search and Optuna by itself have at the end. docs/search.md
+    tells what the problems and the methods are, and what came out.
+    """
+    from hrnas.bench.comparison import compare
+    from hrnas.bench.drawing import draw_svg, write_page
+    from hrnas.bench.methods import SLOW, find_methods, known_methods
+    from hrnas.bench.problems import PROBLEMS, load_problem
+    from hrnas.bench.records import read_runs, write_runs
+    from hrnas.bench.summary import as_table, summarise
+    from hrnas.progress import CountProgress
+
+    chosen = [*PROBLEMS] if said.problem == "all" else [said.problem or "small_joint_macs"]
+    names = said.methods.split(",") if said.methods else [name for name in known_methods() if name not in SLOW]
+    methods = find_methods(names)
+    documents, everything = [], {}
+    for name in chosen:
+        problem = load_problem(name, said.data)
+        evaluations = said.evaluations or problem.evaluations
+        path = said.out / f"{name}.csv" if said.out else None
+        runs, before = read_runs(path) if path else ({}, 0)
+        if runs and before != evaluations:
+            raise UserError(f"{path}: its runs have {before} evaluations, not {evaluations}: say another folder")
+        there = {(run.method, run.seed) for some in runs.values() for run in some}
+        left = [(method, seed) for seed in range(said.seeds) for method in methods if (method, seed) not in there]
+        with CountProgress(f"runs on {name}", len(left), sys.stderr, said.quiet) as progress:
+            for run in compare(problem, methods, left, evaluations):
+                runs.setdefault(run.method, []).append(run)
+                if path:
+                    write_runs(path, runs, evaluations)
+                progress()
+        everything[name] = {method: runs[method] for method in methods}
+        lines = summarise(everything[name])
+        documents.append(
+            {
+                "problem": name,
+                "about": problem.about,
+                "notes": [*problem.notes],
+                "reference": dict(problem.reference),
+                "evaluations": evaluations,
+                "methods": lines,
+            }
+        )
+        if path:
+            path.with_suffix(".svg").write_text(draw_svg(everything[name], problem.about), encoding="utf-8")
+        if not said.json:
+            print("\n".join([f"{name}: {problem.about}", *problem.notes, "", as_table(lines), ""]))
+    if said.out:
+        write_page(said.out / "curves.html", everything)
+    if said.json:
+        print(to_json({"problems": documents}))
+    elif said.out:
+        print(f"curves: {said.out / 'curves.html'}")
+    return 0
