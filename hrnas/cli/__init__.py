@@ -51,6 +51,7 @@ WORDS = {
         explaining.cards,
         explaining.show,
         explaining.copy,
+        comparing.bench,
         machine.doctor,
         machine.version,
     )
