@@ -185,6 +185,19 @@ class CountProgress(_Shown):
             self._say(f"{self._done} of {self._total} {self._things}", now=False)
 
 
+class RankcheckProgress(_Shown):
+    """How many measurements of a rank check are done; most of the time goes into the last ones, which train."""
+
+    def __enter__(self) -> RankcheckProgress:
+        return self
+
+    def __call__(self, done: int, total: int) -> None:
+        """So many are done."""
+        self._move("measurements", done, total, "")
+        if not self._watched:
+            self._say(f"{done} of {total} measurements", now=done in (0, total))
+
+
 class Step(Protocol):
     """What is read of a training loop's `Progress`."""
 

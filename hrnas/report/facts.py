@@ -18,6 +18,7 @@ import numpy as np
 from hrnas.ledger import FIDELITIES, Evaluation, Ledger, Proposal, StudyRecord, Trial
 from hrnas.pareto import history, non_dominated, oriented, oriented_reference, reference_point
 from hrnas.report.claims import caveats, summary
+from hrnas.report.trust import Decision, Trust, decision, trust_facts
 from hrnas.report.words import (
     COSTS,
     SCORES,
@@ -163,6 +164,7 @@ class StudyFacts(NamedTuple):
     tables: tuple[Table, ...]
     summary: tuple[str, ...]  # sentences
     caveats: tuple[str, ...]  # what is not yet checked and what the figures cannot say
+    trust: Trust  # how far the ranking that decided foretells a longer training's
 
     @property
     def main(self) -> Section | None:
@@ -195,11 +197,20 @@ class FrontRow(NamedTuple):
 
 def read_facts(ledger: Ledger) -> StudyFacts:
     """Read everything that the page shows from a ledger."""
-    return study_facts(ledger.study(), ledger.trials(), ledger.proposals())
+    return study_facts(ledger.study(), ledger.trials(), ledger.proposals(), ledger.rank_check())
 
 
-def study_facts(record: StudyRecord, trials: Sequence[Trial], proposals: Sequence[Proposal]) -> StudyFacts:
-    """Decide what a study's trials say."""
+def study_facts(
+    record: StudyRecord,
+    trials: Sequence[Trial],
+    proposals: Sequence[Proposal],
+    rank_check: Mapping[str, Any] | None = None,
+) -> StudyFacts:
+    """Decide what a study's trials say.
+
+    Args:
+        rank_check: the document of `hrnas rankcheck`, if there is one.
+    """
     card = _without_password(record.card)
     evaluations = [evaluation for trial in trials for evaluation in trial.evaluations]
     sections = _sections(trials, card)
@@ -220,7 +231,16 @@ def study_facts(record: StudyRecord, trials: Sequence[Trial], proposals: Sequenc
         tables=(_seeds(card, _data(card, record.resolved), evaluations), _environment(record)),
         summary=summary(finished, wanted, sections),
         caveats=caveats(sections, card),
+        trust=trust_facts(rank_check, _decision(sections, card), record.name),
     )
+
+
+def _decision(sections: Sequence[Section], card: Mapping[str, Any]) -> Decision | None:
+    """What the front is ranked by; while nothing is measured, what it will be ranked by."""
+    ladder = card.get("ladder") or ()
+    if sections:
+        return decision(sections[0].setting.fidelity, sections[0].setting.rung, ladder)
+    return decision(ladder[-1].get("fidelity", "proxy"), len(ladder) - 1, ladder) if ladder else None
 
 
 def _sections(trials: Sequence[Trial], card: Mapping[str, Any]) -> tuple[Section, ...]:

@@ -10,9 +10,19 @@ from itertools import pairwise
 import plotly.graph_objects as go
 
 from hrnas.report.facts import Interval, Point, Section, staircase
+from hrnas.report.trust import Span, Trust, TrustRow
 from hrnas.report.words import COSTS, SCORES, format_cost, format_seconds
 
-__all__ = ["CONFIG", "SHADES", "front_figure", "history_figure", "lay_out", "progress_figure"]
+__all__ = [
+    "CONFIG",
+    "SHADES",
+    "agreement_figure",
+    "front_figure",
+    "history_figure",
+    "lay_out",
+    "progress_figure",
+    "trust_figure",
+]
 
 # told apart without colour too: a disc was searched, a diamond was published, a small pale one is not on the front
 SHADES = {
@@ -147,6 +157,88 @@ def progress_figure(section: Section) -> go.Figure:
     lay_out(figure, "finished trials", "score", "score of each trial in the order of finishing")
     _count_axis(figure, len(steps))
     figure.update_yaxes(range=_span([step.score for step in steps]))
+    return figure
+
+
+def trust_figure(trust: Trust) -> go.Figure:
+    """Kendall's tau of every measure with the reference, the ceiling as a line, its interval as a band."""
+    figure = go.Figure()
+    rows = [row for row in trust.rows[::-1] if row.tau]
+    spans = [row.tau for row in rows if row.tau]
+    shades = [SHADES[_trust_shade(row)] for row in rows]
+    figure.add_bar(
+        orientation="h",
+        y=[row.name for row in rows],
+        x=[span.value for span in spans],
+        marker={"color": shades},
+        error_x={
+            "type": "data",
+            "symmetric": False,
+            "array": [span.high - span.value for span in spans],
+            "arrayminus": [span.value - span.low for span in spans],
+            "color": SHADES["ink"],
+            "thickness": 1,
+            "width": 3,
+        },
+        hovertext=[_trust_hover(row) for row in rows],
+        hovertemplate="%{hovertext}<extra></extra>",
+    )
+    lay_out(figure, "Kendall's tau with the reference", "", "tau of every measure with the reference")
+    figure.update_layout(bargap=0.35)
+    figure.update_yaxes(showgrid=False, ticks="", tickfont={"size": 12}, title=None)
+    edges = [edge for span in (*spans, trust.ceiling) if span for edge in span]
+    figure.update_xaxes(range=[min(-0.02, *edges) - 0.02, max(edges) + 0.04])
+    if trust.ceiling:
+        value, low, high = trust.ceiling
+        figure.add_vrect(x0=low, x1=high, fillcolor=SHADES["published_pale"], opacity=0.35, line_width=0, layer="below")
+        figure.add_vline(x=value, line={"color": SHADES["published"], "width": 2, "dash": "dash"})
+    return figure
+
+
+def _trust_shade(row: TrustRow) -> str:
+    return "searched_pale" if row.same_seed else "searched"
+
+
+def _trust_hover(row: TrustRow) -> str:
+    lines = [f"<b>{escape(row.name)}</b>", f"{row.n} architectures"]
+    named = {
+        "tau": row.tau,
+        "Spearman": row.spearman,
+        "of the ceiling": row.of_ceiling,
+        "over parameters": row.above_params,
+        "over MACs": row.above_macs,
+    }
+    return "<br>".join(
+        [*lines, *(f"{name} {span.value:.2f}{_brackets(span, 2)}" for name, span in named.items() if span)]
+    )
+
+
+def agreement_figure(trust: Trust) -> go.Figure:
+    """The reference's score over what the shown measure says; a whisker spans the reference's seeds."""
+    figure = go.Figure()
+    means = [sum(point.reference) / len(point.reference) for point in trust.points]
+    figure.add_scatter(
+        x=[point.value for point in trust.points],
+        y=means,
+        mode="markers",
+        marker={"size": 8, "color": SHADES["searched"]},
+        error_y={
+            "type": "data",
+            "symmetric": False,
+            "array": [max(p.reference) - mean for p, mean in zip(trust.points, means, strict=True)],
+            "arrayminus": [mean - min(p.reference) for p, mean in zip(trust.points, means, strict=True)],
+            "color": SHADES["searched_pale"],
+            "thickness": 1.5,
+            "width": 3,
+        },
+        hovertext=[
+            f"<b>{escape(point.name)}</b><br>{escape(trust.shown)} {point.value:.4g}<br>reference "
+            + ", ".join(f"{score:.3f}" for score in point.reference)
+            for point in trust.points
+        ],
+        hovertemplate="%{hovertext}<extra></extra>",
+    )
+    lay_out(figure, trust.shown, "score of the reference", f"the reference over {trust.shown}")
     return figure
 
 
@@ -340,5 +432,5 @@ def _hover(point: Point) -> str:
     return "<br>".join(lines)
 
 
-def _brackets(interval: Interval | None) -> str:
-    return f" [{interval.low:.3f}, {interval.high:.3f}]" if interval else ""
+def _brackets(interval: Interval | Span | None, digits: int = 3) -> str:
+    return f" [{interval.low:.{digits}f}, {interval.high:.{digits}f}]" if interval else ""

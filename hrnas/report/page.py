@@ -17,7 +17,16 @@ from hrnas.ledger import Ledger
 from hrnas.names import open_study, study_as_typed
 from hrnas.reading import write_atomically
 from hrnas.report.facts import StudyFacts, front_table, read_facts
-from hrnas.report.figures import CONFIG, FONT, SHADES, front_figure, history_figure, progress_figure
+from hrnas.report.figures import (
+    CONFIG,
+    FONT,
+    SHADES,
+    agreement_figure,
+    front_figure,
+    history_figure,
+    progress_figure,
+    trust_figure,
+)
 from hrnas.report.words import COSTS, SCORES, describe_goals, format_cost, format_seconds
 
 __all__ = ["FILE", "render_page", "write_report"]
@@ -64,6 +73,7 @@ def render_page(facts: StudyFacts, study: str | None = None) -> str:
         study: what the retrain commands call the study; by default its name.
     """
     panels = _panels(facts)
+    figures = _figures(facts, panels) if panels or facts.trust.points else ""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -85,8 +95,8 @@ def render_page(facts: StudyFacts, study: str | None = None) -> str:
         panels=panels,
         front=front_table(facts, study),
         cards=_cards(facts),
-        figures=_figures(facts, panels) if panels else "",
-        plotly_js=get_plotlyjs() if panels else "",
+        figures=figures,
+        plotly_js=get_plotlyjs() if figures else "",
         costs=COSTS,
         shades=SHADES,
         font=FONT,
@@ -111,9 +121,11 @@ def _panels(facts: StudyFacts) -> tuple[Panel, ...]:
 
 def _figures(facts: StudyFacts, panels: tuple[Panel, ...]) -> str:
     """All figures as one JSON text that may stand inside a script element."""
-    assert facts.main is not None
     drawn = {panel.id: front_figure(facts.sections[panel.section], panel.measure, panel.cost) for panel in panels}
-    drawn |= {"history": history_figure(facts.main), "progress": progress_figure(facts.main)}
+    if facts.main:
+        drawn |= {"history": history_figure(facts.main), "progress": progress_figure(facts.main)}
+    if facts.trust.points:
+        drawn |= {"trust": trust_figure(facts.trust), "agreement": agreement_figure(facts.trust)}
     plain = {name: json.loads(figure.to_json()) for name, figure in drawn.items()}
     for figure in plain.values():
         figure["layout"].pop("template", None)  # 7 kB each, and all that differs from plotly's bare look is said

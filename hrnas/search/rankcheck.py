@@ -22,9 +22,10 @@ from hrnas.cards.study import ZERO_COST, Rung, StudyCard
 from hrnas.cards.trainer import Recipe
 from hrnas.ledger import Ledger
 from hrnas.reading import UserError, write_atomically
+from hrnas.search.limits import CountCost
 from hrnas.search.rank_document import COSTS, FEWEST, describe
 from hrnas.search.rank_rows import TRAINED, Row, read_rows, read_table, write_rows
-from hrnas.search.study import CountCost, conditions_of, published_points
+from hrnas.search.study import conditions_of, published_points
 from hrnas.search.worker import Evaluator
 from hrnas.space.genome import Genome
 from hrnas.space.search_space import SearchSpace
@@ -37,7 +38,7 @@ STRATA = 8  # equal parts of the range of log MACs
 POOL = 256  # networks drawn and counted to fill them
 MOST_DRAWS = 20  # times as many draws, before a limit that almost nothing meets is given up
 
-OnUnit = Callable[[int, int, str], None]  # units done, units in all, what went wrong with the last one or ""
+OnUnit = Callable[[int, int], None]  # measurements done, and in all
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def check_ranking(
     count: int | None = None,
     seeds: int = 2,
     table: Path | None = None,
-    on_unit: OnUnit = lambda done, total, problem: None,
+    on_unit: OnUnit = lambda done, total: None,
 ) -> dict[str, Any]:
     """Measure what is still missing, and say what all of it means.
 
@@ -278,7 +279,8 @@ def _measure_missing(
         if (measure.names[0] != TRAINED, measure.seed) == (untrained, seed) and is_missing(key, measure)
     ]
     failed: dict[tuple[str, str, int], str] = {}
-    on_unit(0, len(units), "")
+    if units:
+        on_unit(0, len(units))
     for done, (key, measure) in enumerate(units, start=1):
         unit = (key, measure.names[0], measure.seed)
         if unit not in failed:  # a training that diverged has no longer one
@@ -289,7 +291,7 @@ def _measure_missing(
                 raise
             except Exception as error:
                 failed[unit] = f"{key}: {', '.join(measure.names)}: {type(error).__name__}: {error}"
-        on_unit(done, len(units), failed.get(unit, ""))
+        on_unit(done, len(units))
     return list(failed.values())
 
 

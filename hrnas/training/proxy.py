@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -101,6 +102,12 @@ class ProxyTrainer:
         self.keypoints = len(self._sources.train.keypoint_set.names)
         self._train_pixels = open_pixels(self._sources.train, recipe)
         self._holdout_pixels = open_pixels(self._sources.holdout, recipe)
+
+    def on_ladder(self, ladder: Sequence[Rung]) -> ProxyTrainer:
+        """The same data and recipe for the rungs of another ladder."""
+        other = copy.copy(self)
+        other._epochs = tuple(rung.epochs for rung in ladder if rung.epochs is not None)
+        return other
 
     def __call__(
         self,
