@@ -1,4 +1,4 @@
-"""The one training loop: proxy trials and full training are the same code with different cards.
+"""The one training loop: proxy trials, full training and supernets are the same code with different cards.
 
     batch -> network (bf16 or fp16 where the card asks) -> loss in fp32 -> gradients -> their mean over all processes
           -> all finite? -> clip -> optimiser step -> moving average
@@ -120,47 +120,32 @@ def to_input(images: np.ndarray, device: torch.device) -> Tensor:
     return (pixels - mean) / std
 
 
-class Training:
-    """One network being trained by one recipe.
+class Loop:
+    """Steps and epochs, checkpoints, and going on: what all trainings have in common.
 
     Args:
         identity: whose training it is, name by name; `resume` goes on only from a checkpoint that says the same.
-        ranks: the processes that train it together; each gives `run` its own share of every batch.
-
-    Raises:
-        UserError: the card asks for batch norms that several processes share, and they have no GPUs.
+        ranks: the processes that train together; each gives `run` its own share of every batch.
     """
 
     def __init__(
         self,
-        net: nn.Module,
         recipe: Recipe,
         device: torch.device | str = "cpu",
         identity: Mapping[str, str | int] | None = None,
         ranks: Ranks = ALONE,
     ) -> None:
         torch.set_flush_denormal(True)  # fresh networks are full of denormals, which cost a CPU tenfold
-        self.device = torch.device(device)
-        if recipe.sync_norm and ranks.count > 1:
-            net = _share_norms(net, self.device)
-        self.net = _channels_last(net.to(self.device))
         self.recipe = recipe
+        self.device = torch.device(device)
         self.identity = dict(identity or {})
         self.ranks = ranks
-        self.optimiser = _make_optimiser(net, recipe.optimiser)
-        self.average = _make_average(net, recipe.ema)
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=recipe.amp == "fp16")
         self.epoch = 0  # epochs finished
         self.step = 0  # steps taken in the epoch under way
         self.loss: float | None = None  # mean of the last finished epoch
         self.waiting: float | None = None  # the share of the last `run` in which no batch was ready
         self._losses = 0.0
         self._parts = make_codec(recipe.codec, recipe.input).parts
-
-    @property
-    def best_net(self) -> nn.Module:
-        """The network to evaluate and keep: the moving average where the recipe has one."""
-        return self.net if self.average is None else self.average.module
 
     def run(
         self,
@@ -190,7 +175,7 @@ class Training:
         began = saved = asked = time.monotonic()
         waited = 0.0
         steps, epochs = len(batches), until_rate or until_epoch
-        self.net.train()
+        self._begin()
         while self.epoch < until_epoch:
             for batch in batches.epoch(self.epoch, first_step=self.step):
                 waited += time.monotonic() - asked
@@ -221,13 +206,95 @@ class Training:
         """Whether any of the processes is to stop; the same answer on all of them."""
         return bool(self.ranks.mean(torch.tensor(float(stop()), device=self.device)) > 0)
 
+    def _begin(self) -> None:
+        """Before the first step of a `run`."""
+
     def _learn(self, batch: Batch, factor: float) -> float:
-        """One step; returns the loss, the mean of all processes' shares of the batch."""
+        """One step at `factor` times the peak rate; returns the loss, the mean over all processes."""
+        raise NotImplementedError
+
+    def _to_device(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Images, targets and weights."""
+        targets, weights = (torch.from_numpy(each).to(self.device) for each in (batch.targets, batch.weights))
+        return to_input(batch.images, self.device), targets, weights
+
+    def state(self) -> dict[str, Any]:
+        """Everything that decides the next step, and whose it is."""
+        return {
+            "identity": self.identity,
+            "epoch": self.epoch,
+            "step": self.step,
+            "loss": self.loss,
+            "losses": self._losses,
+            "random": torch.get_rng_state(),
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from a state."""
+        self.epoch, self.step = state["epoch"], state["step"]
+        self.loss, self._losses = state["loss"], state["losses"]
+        torch.set_rng_state(state["random"])
+
+    def save(self, path: Path) -> None:
+        """Write the state, whole or not at all; of several processes the first does."""
+        if self.ranks.leads:
+            save_checkpoint(path, self.state())
+
+    def resume(self, path: Path) -> bool:
+        """Go on from a checkpoint if there is one; says whether there was. Of several processes the first reads it.
+
+        Raises:
+            OtherTraining: it is of another training than this one; nothing was loaded.
+        """
+        state = self.ranks.lead(lambda: load_checkpoint(path) if path.exists() else None)
+        if state is None:
+            return False
+        theirs = state.get("identity", {})
+        if theirs != self.identity:
+            names = [name for name in {**theirs, **self.identity} if theirs.get(name) != self.identity.get(name)]
+            told = "; ".join(f"{name}: there {theirs.get(name)}, here {self.identity.get(name)}" for name in names)
+            raise OtherTraining(
+                f"{path}: this checkpoint is of another training ({told}); remove it, or choose another folder"
+            )
+        self.load(state)
+        return True
+
+
+class Training(Loop):
+    """One network being trained by one recipe.
+
+    Raises:
+        UserError: the card asks for batch norms that several processes share, and they have no GPUs.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        recipe: Recipe,
+        device: torch.device | str = "cpu",
+        identity: Mapping[str, str | int] | None = None,
+        ranks: Ranks = ALONE,
+    ) -> None:
+        super().__init__(recipe, device, identity, ranks)
+        if recipe.sync_norm and ranks.count > 1:
+            net = _share_norms(net, self.device)
+        self.net = _channels_last(net.to(self.device))
+        self.optimiser = _make_optimiser(net, recipe.optimiser)
+        self.average = _make_average(net, recipe.ema)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=recipe.amp == "fp16")
+
+    @property
+    def best_net(self) -> nn.Module:
+        """The network to evaluate and keep: the moving average where the recipe has one."""
+        return self.net if self.average is None else self.average.module
+
+    def _begin(self) -> None:
+        self.net.train()
+
+    def _learn(self, batch: Batch, factor: float) -> float:
         for group in self.optimiser.param_groups:
             group["lr"] = self.recipe.optimiser.rate * factor
-        images = to_input(batch.images, self.device)
-        targets = torch.from_numpy(batch.targets).to(self.device)
-        weights = torch.from_numpy(batch.weights).to(self.device)
+        images, targets, weights = self._to_device(batch)
         with autocast(self.recipe, self.device):
             output = self.net(images)
         share = LOSSES[self.recipe.loss.kind](output.float(), targets, weights, self._parts)
@@ -266,16 +333,11 @@ class Training:
     def state(self) -> dict[str, Any]:
         """Everything that decides the next step, and whose it is."""
         return {
-            "identity": self.identity,
+            **super().state(),
             "net": self.net.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "scaler": self.scaler.state_dict(),
-            "epoch": self.epoch,
-            "step": self.step,
-            "loss": self.loss,
-            "losses": self._losses,
-            "random": torch.get_rng_state(),
         }
 
     def load(self, state: dict[str, Any]) -> None:
@@ -285,33 +347,7 @@ class Training:
             self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.scaler.load_state_dict(state.get("scaler", {}))  # checkpoints from before fp16 have none
-        self.epoch, self.step = state["epoch"], state["step"]
-        self.loss, self._losses = state["loss"], state["losses"]
-        torch.set_rng_state(state["random"])
-
-    def save(self, path: Path) -> None:
-        """Write the state, whole or not at all; of several processes the first does."""
-        if self.ranks.leads:
-            save_checkpoint(path, self.state())
-
-    def resume(self, path: Path) -> bool:
-        """Go on from a checkpoint if there is one; says whether there was. Of several processes the first reads it.
-
-        Raises:
-            OtherTraining: it is of another training than this one; nothing was loaded.
-        """
-        state = self.ranks.lead(lambda: load_checkpoint(path) if path.exists() else None)
-        if state is None:
-            return False
-        theirs = state.get("identity", {})
-        if theirs != self.identity:
-            names = [name for name in {**theirs, **self.identity} if theirs.get(name) != self.identity.get(name)]
-            told = "; ".join(f"{name}: there {theirs.get(name)}, here {self.identity.get(name)}" for name in names)
-            raise OtherTraining(
-                f"{path}: this checkpoint is of another training ({told}); remove it, or choose another folder"
-            )
-        self.load(state)
-        return True
+        super().load(state)
 
 
 def _share_norms(net: nn.Module, device: torch.device) -> nn.Module:
