@@ -15,7 +15,7 @@ import threading
 from collections.abc import Iterable, Sequence
 from typing import NoReturn
 
-from hrnas.cli import checking, data, explaining, learning, machine, studying
+from hrnas.cli import checking, comparing, data, explaining, learning, machine, studying
 from hrnas.reading import UserError
 
 INTERRUPTED = 130  # what a shell says of a program stopped with Ctrl-C; SIGTERM is the same to us
