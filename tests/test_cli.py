@@ -267,6 +267,7 @@ BAD_INPUT: dict[str, tuple[Callable[[Path], None], str, list[str]]] = {
         ["tiny: no trial has finished yet"],
     ),
     "picks to train, but not how": (another_study, "retrain tiny --pick knee", ["--trainer", "required"]),
+    "a study against itself": (another_study, "report tiny --against ./runs/tiny", ["the study itself; name another"]),
     "a key that does not exist": (another_study, "profile tiny#123456", ["tiny#123456: no architecture"]),
     "such a key where a card may stand": (another_study, "show tiny#123456", ["tiny#123456: no architecture"]),
     "results of other pictures": (

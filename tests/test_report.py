@@ -153,6 +153,7 @@ def write_study(folder: Path, trials: int = 40, finished: int | None = None, tit
             outcome=repeat[0],  # type: ignore[arg-type]
             origin="driver",
             costs={"params": 2_000_000 + number * 100_000, "macs": 9e8},
+            refused={} if number % 3 else {"macs": 1},
         )
         if finished is not None and number >= finished:
             continue
@@ -311,23 +312,28 @@ def test_a_figure_has_its_own_staircase() -> None:
 
 
 def test_proposals_are_counted_with_their_reasons() -> None:
-    def proposal(number: int, key: str, outcome: Any, origin: str = "driver", **costs: float) -> Proposal:
-        return Proposal(number, (), key, origin, outcome, costs, {})
+    def proposal(number: int, key: str, outcome: Any, origin: str = "driver", **refused: int) -> Proposal:
+        return Proposal(
+            number, (), key, origin, outcome, {}, {}, {name.replace("_", ", "): n for name, n in refused.items()}
+        )
 
     facts = facts_of(
         proposals=(
             proposal(0, "a", "new", "published"),
             proposal(1, "b", "new"),
             proposal(2, "b", "duplicate"),
-            proposal(3, "c", "infeasible", macs=7e8, params=1e6),
+            proposal(3, "c", "infeasible", macs=1),
             proposal(4, "c", "duplicate"),
-            proposal(5, "d", "infeasible", macs=7e8, params=4e6),
+            proposal(5, "d", "infeasible", macs_params=1),
+            proposal(6, "e", "new", "repaired", params=1),
+            proposal(7, "f", "new", "random", macs=17),
         )
     )
     found = {outcome.name: (outcome.times, dict(outcome.reasons)) for outcome in facts.proposals}
-    assert found["new"] == (2, {"published points": 1, "from the driver": 1})
+    smaller = "from the driver, made smaller to fit the limits"
+    assert found["new"] == (4, {"published points": 1, "from the driver": 1, smaller: 1, "drawn at random": 1})
     assert found["duplicate"] == (2, {"of an earlier trial": 1, "of a network refused before": 1})
-    assert found["infeasible"] == (2, {"MACs above 600M": 2, "parameters above 3M": 1})
+    assert found["infeasible"] == (20, {"MACs above 600M": 19, "parameters above 3M": 2})
 
 
 def test_failed_and_broken_evaluations_keep_their_reasons_and_make_no_point() -> None:
@@ -343,6 +349,49 @@ def test_a_winner_is_not_yet_checked_until_random_search_was_beaten() -> None:
     assert "Not yet checked: whether the winner (trial 0)" in facts_of(trial(0, 0.4, 1e8)).caveats[0]
     random = facts_of(trial(0, 0.4, 1e8), driver={"kind": "random", "seed": 0}).caveats[0]
     assert "random search itself" in random and "Not yet checked" in random
+
+
+def retrained(one: Trial, *scores: float) -> Trial:
+    """The trial, trained in full with so many seeds."""
+    full = (evaluation(one.key, score, fidelity="full", seed=seed, recipe="f") for seed, score in enumerate(scores))
+    return replace(one, evaluations=(*one.evaluations, *full))
+
+
+def verdict(ours: tuple[float, ...], theirs: tuple[float, ...], **changes: Any) -> str:
+    """What is said of a winner of 2e8 MACs; the baseline's trials 1 and 2 are better, but dearer or less good."""
+    random = {"driver": {"kind": "random", "seed": 0}, "name": "baseline"} | changes
+    baseline = facts_of(retrained(trial(0, 0.5, 1.9e8), *theirs), trial(1, 0.9, 2.1e8), trial(2, 0.4, 1e8), **random)
+    record = StudyRecord("made_up", card(), {}, {}, 0.0)
+    return study_facts(record, [retrained(trial(0, 0.6, 2e8), *ours), trial(1, 0.3, 9e7)], (), rival=baseline).caveats[
+        0
+    ]
+
+
+def test_a_winner_is_checked_against_random_search_at_equal_cost() -> None:
+    said = verdict((0.71, 0.72, 0.73), (0.68, 0.69, 0.70))
+    assert "the winner (trial 0) beats the winner of random search (made_up) at equal cost" in said
+    assert f"(trial 0, {0:012x}): yes. " in said
+    assert (
+        "0.710 to 0.730 (3 seeds) and 0.680 to 0.700 (3 seeds); of the 20 ways" in said and " 1 put the first" in said
+    )
+    assert "2 trials and 3 trials" in said and "differ" not in said
+    said = verdict((0.71, 0.72, 0.73), (0.68, 0.69, 0.715))
+    assert ": not known. " in said and " 2 put the first" in said  # one swap: 2 of 20 are more than 5 %
+    assert ": no. " in verdict((0.68, 0.69, 0.70), (0.71, 0.72, 0.73))
+    assert "differ in more than the driver: limits." in verdict((0.8,) * 3, (0.7,) * 3, limits={})
+
+
+def test_a_winner_without_enough_seeds_or_a_like_opponent_is_not_checked() -> None:
+    assert "there are 3 and 2; `hrnas retrain` adds them" in verdict((0.71, 0.72, 0.73), (0.68, 0.69))
+    assert "there are 0 and 0" in verdict((), (0.68, 0.69, 0.7))
+    record, one = StudyRecord("made_up", card(), {}, {}, 0.0), trial(0, 0.6, 2e8)
+    dear = facts_of(trial(0, 0.5, 3e8))
+    assert (
+        "no trial of made_up (driver optuna) costs as little" in study_facts(record, [one], (), rival=dear).caveats[0]
+    )
+    assert "has no finished trial" in study_facts(record, [one], (), rival=facts_of()).caveats[0]
+    other = facts_of(replace(one, evaluations=(evaluation(one.key, 0.5, input="64x64"),)))
+    assert "measured otherwise: proxy, 2 epochs, input 64x64" in study_facts(record, [one], (), rival=other).caveats[0]
 
 
 def test_blind_ap_is_said() -> None:

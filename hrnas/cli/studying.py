@@ -228,17 +228,29 @@ def retrain(said: Namespace) -> int:
     return 1 if missing else 0
 
 
-@word(STUDY, RUNS, Argument("--open", "", "open the page in the browser"))
+@word(
+    STUDY,
+    Argument("--against", "STUDY", "hold the winner against this study's, a random search for instance"),
+    RUNS,
+    Argument("--open", "", "open the page in the browser"),
+)
 def report(said: Namespace) -> int:
     """Write the report page of a study again.
 
     Writes runs/STUDY/report.html, also while the study runs, and prints where it lies. The page is one file that asks
-    nothing of the network.
+    nothing of the network. With --against it says whether the winner, retrained with other seeds, beats the other
+    study's winner at equal cost.
     """
     from hrnas.names import find_study
     from hrnas.report.page import write_report
 
-    page = Path(write_report(find_study(said.study, said.runs)))
+    folder, rival = find_study(said.study, said.runs), None
+    if said.against is not None:
+        other = find_study(said.against, said.runs)
+        if other.resolve() == folder.resolve():
+            raise UserError(f"--against {said.against}: this is the study itself; name another one")
+        rival = _facts_of(other)[0]
+    page = Path(write_report(folder, rival=rival))
     print(page)
     if said.open:
         import webbrowser

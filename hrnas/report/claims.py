@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -10,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 from hrnas.report.words import COSTS, count, describe_goals, describe_range, format_cost
 
 if TYPE_CHECKING:
-    from hrnas.report.facts import Interval, Point, Section
+    from hrnas.report.facts import Interval, Point, Section, Setting, StudyFacts
 
 __all__ = ["caveats", "summary"]
 
 SEEDS_FOR_A_CLAIM = 3
+CHANCE = 0.05  # three seeds against three reach it when all of the one lie above all of the other: 1 way of 20
+SHARED = ("space", "trainer", "data", "input", "goals", "limits", "ladder", "trials")  # by two searches to be compared
 
 
 def summary(finished: int, wanted: int, sections: Sequence[Section]) -> tuple[str, ...]:
@@ -46,8 +49,12 @@ def summary(finished: int, wanted: int, sections: Sequence[Section]) -> tuple[st
     return tuple(sentences)
 
 
-def caveats(sections: Sequence[Section], card: Mapping[str, Any]) -> tuple[str, ...]:
-    """What is not yet checked, and what could be chance."""
+def caveats(sections: Sequence[Section], card: Mapping[str, Any], rival: StudyFacts | None = None) -> tuple[str, ...]:
+    """What is not yet checked, and what could be chance.
+
+    Args:
+        rival: the study that the winner is held against, usually a random search.
+    """
     if not sections:
         return ()
     main = sections[0]
@@ -55,7 +62,7 @@ def caveats(sections: Sequence[Section], card: Mapping[str, Any]) -> tuple[str, 
     return tuple(
         text
         for text in (
-            _against_random(best, sections, card),
+            _against_random(best, sections, card) if rival is None else _against(best, sections, card, rival),
             _seed_noise(main.points),
             _picture_noise(main.points),
             _blind_ap(main.points),
@@ -72,13 +79,77 @@ def _against_random(best: Point, sections: Sequence[Section], card: Mapping[str,
         text = ""
         asked = (
             f"Not yet checked: whether the winner ({best.name}), retrained from scratch with other seeds, beats the "
-            "winner of random search at equal cost."
+            "winner of random search at equal cost; `hrnas report --against` compares them."
         )
     full = [p for s in sections if s.setting.fidelity == "full" for p in s.points if p.key == best.key]
     scores = [score for _, score in full[0].seed_scores] if full else []
     if scores:
         text += f"The winner was retrained in full with {count(len(scores), 'seed')}: score {describe_range(scores)}. "
     return f"{text}{asked} Such a claim needs {SEEDS_FOR_A_CLAIM} seeds of each."
+
+
+def _against(best: Point, sections: Sequence[Section], card: Mapping[str, Any], rival: StudyFacts) -> str:
+    """Whether the winner, retrained with other seeds, beats the rival's winner at equal cost.
+
+    That is the rival's best by its search's score among the trials that cost no more in any goal: both were chosen by
+    what their searches saw, and the full scores of all that was chosen are compared.
+    """
+    kind = (rival.card.get("driver") or {}).get("kind")
+    who = f"random search ({rival.name})" if kind == "random" else f"{rival.name} (driver {kind})"
+    main, theirs = sections[0], rival.main
+    if theirs is None or theirs.setting != main.setting:
+        how = "has no finished trial" if theirs is None else f"measured otherwise: {theirs.label}"
+        return f"Not to be checked: {who} {how}; this study's own are {main.label}."
+    prices = [goal for goal in main.goals if goal in COSTS]
+    cheap = [p for p in theirs.points if all(p.costs.get(name, math.inf) <= best.costs[name] for name in prices)]
+    if not cheap:
+        return (
+            f"Not to be checked: no trial of {who} costs as little as the winner ({best.name}{_costs_in_words(best)})."
+        )
+    foe = max(cheap, key=lambda point: point.score)
+    duel = f"the winner ({best.name}) beats the winner of {who} at equal cost ({foe.name}, {foe.key})"
+    mine, others, label = _full_scores(best, foe, sections, rival.sections)
+    if min(len(mine), len(others)) < SEEDS_FOR_A_CLAIM:
+        return (
+            f"Not yet checked: whether {duel}: a claim needs {SEEDS_FOR_A_CLAIM} seeds of each, trained in full by one "
+            f"recipe, and there are {len(mine)} and {len(others)}; `hrnas retrain` adds them."
+        )
+    ways, as_far = _relabellings(mine, others)
+    verdict = (
+        "yes" if as_far <= CHANCE * ways else "not known" if statistics.fmean(mine) > statistics.fmean(others) else "no"
+    )
+    text = (
+        f"Checked: whether {duel}: {verdict}. Retrained from scratch ({label}), they score {describe_range(mine)} "
+        f"({count(len(mine), 'seed')}) and {describe_range(others)} ({count(len(others), 'seed')}); of the {ways} ways "
+        f"to deal these scores to two networks {as_far} put the first as far ahead. The searches had "
+        f"{count(len(main.points), 'trial')} and {count(len(theirs.points), 'trial')}."
+    )
+    other = [name for name in SHARED if card.get(name) != rival.card.get(name)]
+    return text + (f" They differ in more than the driver: {', '.join(other)}." if other else "")
+
+
+def _full_scores(
+    best: Point, foe: Point, sections: Sequence[Section], others: Sequence[Section]
+) -> tuple[list[float], list[float], str]:
+    """Both networks' scores in full training, where most seeds of both were trained in one way, and that way."""
+
+    def scores(there: Sequence[Section], setting: Setting, key: str) -> list[float]:
+        points = [p for section in there if section.setting == setting for p in section.points if p.key == key]
+        return [score for point in points for _, score in point.seed_scores]
+
+    full = [section for section in sections if section.setting.fidelity == "full"]
+    found = [(scores(full, s.setting, best.key), scores(others, s.setting, foe.key), s.label) for s in full]
+    return max(found, key=lambda pair: (min(len(pair[0]), len(pair[1])), len(pair[0])), default=([], [], ""))
+
+
+def _relabellings(ours: Sequence[float], others: Sequence[float]) -> tuple[int, int]:
+    """In how many ways the scores can be dealt to two networks, and how many put the first as far ahead in the mean.
+
+    The exact permutation test of Fisher, The design of experiments (1935), one-sided.
+    """
+    every = [*ours, *others]
+    sums = [sum(dealt) for dealt in itertools.combinations(every, len(ours))]
+    return len(sums), sum(dealt >= sum(ours) - 1e-12 for dealt in sums)
 
 
 def _seed_noise(points: Sequence[Point]) -> str:

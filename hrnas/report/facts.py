@@ -195,9 +195,9 @@ class FrontRow(NamedTuple):
 # from the ledger
 
 
-def read_facts(ledger: Ledger) -> StudyFacts:
-    """Read everything that the page shows from a ledger."""
-    return study_facts(ledger.study(), ledger.trials(), ledger.proposals(), ledger.rank_check())
+def read_facts(ledger: Ledger, rival: StudyFacts | None = None) -> StudyFacts:
+    """Read everything that the page shows from a ledger; `rival` as in `study_facts`."""
+    return study_facts(ledger.study(), ledger.trials(), ledger.proposals(), ledger.rank_check(), rival)
 
 
 def study_facts(
@@ -205,11 +205,13 @@ def study_facts(
     trials: Sequence[Trial],
     proposals: Sequence[Proposal],
     rank_check: Mapping[str, Any] | None = None,
+    rival: StudyFacts | None = None,
 ) -> StudyFacts:
     """Decide what a study's trials say.
 
     Args:
         rank_check: the document of `hrnas rankcheck`, if there is one.
+        rival: another study that this one's winner is held against, usually a random search.
     """
     card = _without_password(record.card)
     evaluations = [evaluation for trial in trials for evaluation in trial.evaluations]
@@ -230,7 +232,7 @@ def study_facts(
         evaluations=_evaluation_outcomes(evaluations),
         tables=(_seeds(card, _data(card, record.resolved), evaluations), _environment(record)),
         summary=summary(finished, wanted, sections),
-        caveats=caveats(sections, card),
+        caveats=caveats(sections, card, rival),
         trust=trust_facts(rank_check, _decision(sections, card), record.name),
     )
 
@@ -392,26 +394,37 @@ def staircase(points: Sequence[Point], measure: str, cost: str) -> tuple[tuple[f
 # what was proposed, what was trained, and with what
 
 
+_ORIGINS = {
+    "published": "published points",
+    "repaired": "from the driver, made smaller to fit the limits",
+    "random": "drawn at random",
+}
+
+
 def _proposal_outcomes(proposals: Sequence[Proposal], card: Mapping[str, Any]) -> tuple[Outcome, ...]:
     meanings = {
         "new": "a network not seen before, within the limits: it became a trial",
         "duplicate": "a network already known: its result was used again, nothing was trained",
-        "infeasible": "beyond the card's limits: counted, never trained",
+        "infeasible": "beyond the card's limits as asked for or drawn: never trained; made smaller, or drawn anew",
     }
     limits = card.get("limits") or {}
     reasons: dict[str, Counter[str]] = {name: Counter() for name in meanings}
+    counts: Counter[str] = Counter()
     refused: set[str] = set()
     for proposal in proposals:
         counter = reasons.setdefault(proposal.outcome, Counter())
+        for names, times in proposal.refused.items():
+            counts["infeasible"] += times
+            for name in names.split(", "):
+                reasons["infeasible"][f"{COSTS.get(name, name)} above {format_cost(limits[name])}"] += times
         if proposal.outcome == "infeasible":
             refused.add(proposal.key)
-            over = [name for name, most in limits.items() if proposal.costs.get(name, 0) > most]
-            counter.update(f"{COSTS.get(name, name)} above {format_cost(limits[name])}" for name in over)
-        elif proposal.outcome == "duplicate":
+            continue
+        counts[proposal.outcome] += 1
+        if proposal.outcome == "duplicate":
             counter["of a network refused before" if proposal.key in refused else "of an earlier trial"] += 1
         else:
-            counter[{"published": "published points"}.get(proposal.origin, f"from the {proposal.origin}")] += 1
-    counts = Counter(str(proposal.outcome) for proposal in proposals)
+            counter[_ORIGINS.get(proposal.origin, f"from the {proposal.origin}")] += 1
     return tuple(
         Outcome(name, meanings.get(name, ""), counts[name], tuple(counter.most_common()))
         for name, counter in reasons.items()

@@ -45,11 +45,12 @@ class Panel(NamedTuple):
     cost: str
 
 
-def write_report(folder: Path | str, ledger: Ledger | None = None) -> Path:
+def write_report(folder: Path | str, ledger: Ledger | None = None, rival: StudyFacts | None = None) -> Path:
     """Write `report.html` into a study's run folder; an older page is replaced as a whole.
 
     Args:
         ledger: the study's ledger where it is open already; by default the folder's own is opened and closed.
+        rival: another study that this one's winner is held against, usually a random search.
 
     Raises:
         UserError: there is no study in the folder.
@@ -57,7 +58,7 @@ def write_report(folder: Path | str, ledger: Ledger | None = None) -> Path:
     folder = Path(folder)
     opened = ledger or open_study(str(folder))
     try:
-        facts = read_facts(opened)
+        facts = read_facts(opened, rival)
     finally:
         if ledger is None:
             opened.close()
