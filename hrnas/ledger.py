@@ -70,6 +70,7 @@ class Evaluation:
     reason: str
     started: float
     finished: float | None
+    cpu_seconds: float | None = None  # of all threads of the owner; `None` in ledgers from before it was recorded
 
 
 @dataclass(frozen=True)
@@ -227,6 +228,7 @@ _evaluations = sql.Table(
     sql.Column("reason", sql.Text, nullable=False),
     sql.Column("started", sql.Double, nullable=False),
     sql.Column("finished", sql.Double),
+    sql.Column("cpu_seconds", sql.Double),
     sql.UniqueConstraint("study", *_IDENTITY, "attempt", name="one_claim"),
     sql.Index("evaluations_in_order", "study", "id"),
     sql.Index("evaluations_by_state", "study", "state"),
@@ -282,6 +284,7 @@ class Ledger:
                     _metadata.create_all(connection)
             elif not sql.inspect(engine).has_table("studies"):
                 raise UserError(f"{shown}: this database holds no studies of hrnas")
+            _add_missing_column(engine)
         except (ArgumentError, DBAPIError, NoSuchModuleError, ModuleNotFoundError) as error:
             raise UserError(f"{shown}: cannot be opened as a ledger: {str(error).splitlines()[0]}") from None
         return cls(engine, shown, study)
@@ -425,7 +428,9 @@ class Ledger:
         """Say that the owner lives; False when the evaluation is not running any more (it was handed on)."""
         return self._change(evaluation, {"heartbeat": time.time()}, count=False)
 
-    def finish(self, evaluation: int, scores: Mapping[str, Any], seconds: float) -> bool:
+    def finish(
+        self, evaluation: int, scores: Mapping[str, Any], seconds: float, cpu_seconds: float | None = None
+    ) -> bool:
         """Write the scores down; False, and nothing written, when the evaluation was handed on meanwhile.
 
         Raises:
@@ -433,12 +438,15 @@ class Ledger:
         """
         json.dumps(scores, allow_nan=False)  # before the database sees it: no NaN, nothing but plain values
         now = time.time()
-        values = {"state": "done", "scores": dict(scores), "seconds": seconds, "finished": now, "heartbeat": now}
+        spent = {"seconds": seconds, "cpu_seconds": cpu_seconds}
+        values = {"state": "done", "scores": dict(scores), "finished": now, "heartbeat": now, **spent}
         return self._change(evaluation, values)
 
-    def fail(self, evaluation: int, reason: str, seconds: float | None = None) -> bool:
+    def fail(
+        self, evaluation: int, reason: str, seconds: float | None = None, cpu_seconds: float | None = None
+    ) -> bool:
         """The evaluation came to a bad end by itself (a NaN, an impossible batch): it is not tried again."""
-        return self._end(evaluation, "failed", reason, seconds)
+        return self._end(evaluation, "failed", reason, seconds, cpu_seconds)
 
     def release(self, evaluation: int) -> bool:
         """The owner gives up in good order (Ctrl-C): as if it had never claimed, so that this costs no attempt."""
@@ -461,9 +469,9 @@ class Ledger:
                 continue
             reason = f"its owner {evaluation.owner} is gone"
             if evaluation.attempt < MOST_ATTEMPTS:
-                done = self._end(evaluation.id, "broken", reason, None)
+                done = self._end(evaluation.id, "broken", reason)
             else:
-                done = self._end(evaluation.id, "failed", f"broke {evaluation.attempt} times; {reason}", None)
+                done = self._end(evaluation.id, "failed", f"broke {evaluation.attempt} times; {reason}")
             if done:
                 changed.append(evaluation)
         return changed
@@ -534,8 +542,16 @@ class Ledger:
 
     # one transaction each
 
-    def _end(self, evaluation: int, state: State, reason: str, seconds: float | None) -> bool:
-        values = {"state": state, "reason": reason, "seconds": seconds, "finished": time.time()}
+    def _end(
+        self,
+        evaluation: int,
+        state: State,
+        reason: str,
+        seconds: float | None = None,
+        cpu_seconds: float | None = None,
+    ) -> bool:
+        spent = {"seconds": seconds, "cpu_seconds": cpu_seconds}
+        values = {"state": state, "reason": reason, "finished": time.time(), **spent}
         return self._change(evaluation, values)
 
     def _change(self, evaluation: int, values: dict[str, Any], count: bool = True) -> bool:
@@ -603,6 +619,18 @@ def _connectable(address: str) -> sql.Engine:
     return engine
 
 
+def _add_missing_column(engine: sql.Engine) -> None:
+    """Let a ledger from before CPU time was recorded be read and gone on with."""
+
+    def is_there(bind: sql.Engine | sql.Connection) -> bool:
+        return "cpu_seconds" in {column["name"] for column in sql.inspect(bind).get_columns("evaluations")}
+
+    if not is_there(engine):
+        with engine.connect() as connection, _write(connection):
+            if not is_there(connection):  # another process may have been quicker
+                connection.exec_driver_sql("ALTER TABLE evaluations ADD COLUMN cpu_seconds DOUBLE PRECISION")
+
+
 def _use_wal(connection: Any) -> None:
     """Let readers read while somebody writes; a file keeps this setting.
 
@@ -660,6 +688,7 @@ def _evaluation(row: Any) -> Evaluation:
         heartbeat=row.heartbeat,
         scores=row.scores,
         seconds=row.seconds,
+        cpu_seconds=row.cpu_seconds,
         reason=row.reason,
         started=row.started,
         finished=row.finished,

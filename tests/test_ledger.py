@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -45,7 +46,7 @@ def test_what_is_written_is_read_back(ledger: Ledger) -> None:
     assert ledger.propose(1, (0, 0), IDENTITY.key, outcome="duplicate", origin="driver", costs={})
     evaluation = ledger.claim(IDENTITY, "me")
     assert evaluation is not None and evaluation.state == "running" and evaluation.attempt == 1
-    assert ledger.finish(evaluation.id, {"score": 0.5, "ap": 0.0}, seconds=2.5)
+    assert ledger.finish(evaluation.id, {"score": 0.5, "ap": 0.0}, seconds=2.5, cpu_seconds=4.5)
 
     (trial,) = ledger.trials()
     assert (trial.number, trial.key, trial.genome, trial.costs) == (0, IDENTITY.key, (0, 0), {"macs": 5})
@@ -54,11 +55,28 @@ def test_what_is_written_is_read_back(ledger: Ledger) -> None:
     assert trial.best("full") is None
     assert trial.evaluations[0].identity == IDENTITY
     assert trial.evaluations[0].scores == {"score": 0.5, "ap": 0.0} and trial.evaluations[0].seconds == 2.5
+    assert trial.evaluations[0].cpu_seconds == 4.5
     assert [(p.number, p.outcome, p.state) for p in ledger.proposals()] == [
         (0, "new", {"generation": 0}),
         (1, "duplicate", {}),
     ]
     assert [p.number for p in ledger.proposals(start=1)] == [1]
+
+
+def test_a_ledger_from_before_cpu_time_was_recorded_is_read_and_gone_on_with(ledger: Ledger, tmp_path: Path) -> None:
+    assert propose_new(ledger, 0, IDENTITY.key)
+    old = ledger.claim(IDENTITY, "me")
+    assert old is not None and ledger.finish(old.id, {"score": 0.5}, 1.0)
+    ledger.close()
+    with sqlite3.connect(tmp_path / "ledger.sqlite") as file:
+        file.execute("ALTER TABLE evaluations DROP COLUMN cpu_seconds")
+    file.close()
+    again = Ledger.open(tmp_path / "ledger.sqlite")
+    assert [e.cpu_seconds for e in again.evaluations()] == [None]
+    new = again.claim(replace(IDENTITY, seed=2), "me")
+    assert new is not None and again.finish(new.id, {"score": 0.6}, 1.0, 2.0)
+    assert [e.cpu_seconds for e in again.evaluations()] == [None, 2.0]
+    again.close()
 
 
 def test_an_evaluation_is_claimed_once(ledger: Ledger) -> None:

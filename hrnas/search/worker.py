@@ -78,7 +78,11 @@ def carry_out(
     A user's mistake, an interruption and whatever is no `failure` are not its end: then the claim is given back as if
     it had never been made.
     """
-    began = time.monotonic()
+    began, cpu_began = time.monotonic(), time.process_time()
+
+    def spent() -> tuple[float, float]:
+        return time.monotonic() - began, time.process_time() - cpu_began
+
     try:
         with _signs_of_life(ledger, claim.id) as lost:
 
@@ -88,7 +92,7 @@ def carry_out(
                 on_progress(progress)
 
             scores = work(beat)
-        return "done" if ledger.finish(claim.id, scores, time.monotonic() - began) else "handed on"
+        return "done" if ledger.finish(claim.id, scores, *spent()) else "handed on"
     except HandedOn:
         return "handed on"
     except UserError:
@@ -98,7 +102,7 @@ def carry_out(
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "failure.txt").write_text(traceback.format_exc(), encoding="utf-8")
         reason = f"{type(error).__name__}: {error}"
-        return "failed" if ledger.fail(claim.id, reason, time.monotonic() - began) else "handed on"
+        return "failed" if ledger.fail(claim.id, reason, *spent()) else "handed on"
     except BaseException:  # Ctrl-C, a polite end of the process
         ledger.release(claim.id)
         raise
