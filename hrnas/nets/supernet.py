@@ -274,19 +274,29 @@ class Supernet:
         norms: whether the norms' scales and shifts are `shared` as all weights are, or each width has its own.
         start: how fresh weights are drawn, as on a trainer card.
         seed: of the fresh weights.
+        weights: those stored before, instead of fresh ones; see `load`.
 
     `supernet(x, architecture)` is the forward pass of any member of the space, in training mode: gradients land in
     `supernet.weights`. Training goes through `path`, which costs nothing for weights that a network does not have.
     """
 
     def __init__(
-        self, space: SearchSpace, keypoints: int, norms: Norms = "shared", start: Start = "scaled", seed: int = 0
+        self,
+        space: SearchSpace,
+        keypoints: int,
+        norms: Norms = "shared",
+        start: Start = "scaled",
+        seed: int = 0,
+        weights: Mapping[str, Tensor] | None = None,
     ) -> None:
         self.space, self.keypoints, self.norms = space, keypoints, norms
         self.layout = lay_out(space, keypoints)
         self.segments = dict(self.layout.segments)
         self.weights: dict[str, Tensor] = {}
         self._skeletons: OrderedDict[str, tuple[PoseNet, list[_Place]]] = OrderedDict()
+        if weights is not None:
+            self.load(weights)
+            return
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             for place, layer in self.layout.layers.items():
@@ -367,11 +377,11 @@ class Supernet:
                 + "\ntrain the supernet again, or put the space back"
             )
         for name, weight in weights.items():
+            self.segments.setdefault(name, tuple((size,) for size in weight.shape))
+            stored = _empty(self.segments[name], weight).copy_(weight)
             if name in self.weights:
-                self.weights[name].data.copy_(weight)
-            else:
-                self.segments[name] = tuple((size,) for size in weight.shape)
-                self.weights[name] = weight.clone().requires_grad_()
+                stored = stored.to(self.weights[name].device)
+            self.weights[name] = stored.requires_grad_()
 
     # -- the workings -------------------------------------------------------------------------------------------------
 
