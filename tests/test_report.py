@@ -367,6 +367,30 @@ def verdict(ours: tuple[float, ...], theirs: tuple[float, ...], **changes: Any) 
     ]
 
 
+def test_the_page_tells_how_it_was_measured() -> None:
+    split = {"persons_train": 3000, "persons": 400}
+    one = trial(0, 0.5, 1e8, evaluations=())
+    done = replace(evaluation("a", 0.5), scores={"score": 0.5, **split}, seconds=60.0, cpu_seconds=110.0)
+    other = replace(evaluation("a", 0.4, seed=2), scores={"score": 0.4, **split}, seconds=30.0, cpu_seconds=50.0)
+    full = evaluation("a", 0.7, fidelity="full", recipe="lite f, 210 epochs", seconds=7200.0)
+    lost = evaluation("b", 0.0, state="failed", seconds=5.0, cpu_seconds=9.0)
+    random = facts_of(trial(0, 0.4, 1e8), driver={"kind": "random"})
+    record = StudyRecord("made_up", card(), {}, {"packages": {"hrnas": "0.1"}, "commit": "45+"}, 0.0)
+    facts = study_facts(record, [replace(one, evaluations=(done, other, full, lost))], (), rival=random)
+    table = facts.tables[0]
+    rows = dict(table.rows)
+    assert table.title == "How this was measured"
+    assert (rows["code"], rows["search space"], rows["driver"]) == ("hrnas 0.1 45+", "quickstart", "optuna, tpe")
+    assert rows["split"].startswith("proxy: 3,000 persons learnt from, scored on 400 held out")
+    assert (rows["seed of the driver"], rows["seed of the data"], rows["seeds of training"]) == ("1", "7", "0, 2")
+    assert rows["compared with"] == "made_up (random)"
+    assert rows["time of proxy training"] == "1 min 35 s, 2 min 49 s CPU; 3 evaluations, 1 failed"
+    assert rows["time of full training of picks"] == "2 h, CPU not recorded; 1 evaluation"
+    ways = [value for name, value in table.rows if name == "trained and scored by"]
+    assert ways == ["ab, input 128x96, proxy", "lite f, 210 epochs, input 128x96, full"]
+    assert dict(facts_of(trial(0, 0.4, 1e8)).tables[0].rows)["compared with"] == "no other study yet"
+
+
 def test_a_winner_is_checked_against_random_search_at_equal_cost() -> None:
     said = verdict((0.71, 0.72, 0.73), (0.68, 0.69, 0.70))
     assert "the winner (trial 0) beats the winner of random search (made_up) at equal cost" in said

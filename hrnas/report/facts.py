@@ -10,7 +10,7 @@ import math
 import re
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +18,7 @@ import numpy as np
 from hrnas.ledger import FIDELITIES, Evaluation, Ledger, Proposal, StudyRecord, Trial
 from hrnas.pareto import history, non_dominated, oriented, oriented_reference, reference_point
 from hrnas.report.claims import caveats, summary
+from hrnas.report.protocol import protocol
 from hrnas.report.trust import Decision, Trust, decision, trust_facts
 from hrnas.report.words import (
     COSTS,
@@ -214,6 +215,7 @@ def study_facts(
         rival: another study that this one's winner is held against, usually a random search.
     """
     card = _without_password(record.card)
+    data = _data(card, record.resolved)
     evaluations = [evaluation for trial in trials for evaluation in trial.evaluations]
     sections = _sections(trials, card)
     ends = [evaluation.finished for evaluation in evaluations if evaluation.finished is not None]
@@ -230,7 +232,10 @@ def study_facts(
         sections=sections,
         proposals=_proposal_outcomes(proposals, card),
         evaluations=_evaluation_outcomes(evaluations),
-        tables=(_seeds(card, _data(card, record.resolved), evaluations), _environment(record)),
+        tables=(
+            Table("How this was measured", protocol(card, data, evaluations, record.environment, rival)),
+            _environment(record),
+        ),
         summary=summary(finished, wanted, sections),
         caveats=caveats(sections, card, rival),
         trust=trust_facts(rank_check, _decision(sections, card), record.name),
@@ -453,14 +458,6 @@ def _data(card: Mapping[str, Any], resolved: Mapping[str, Any]) -> Mapping[str, 
     """The data that the study trained on: the recipe's, in which the card's own stands already."""
     recipe = resolved.get("recipe") or {}
     return recipe.get("data") or card.get("data") or {}
-
-
-def _seeds(card: Mapping[str, Any], data: Mapping[str, Any], evaluations: Iterable[Evaluation]) -> Table:
-    driver = card.get("driver") or {}
-    used = sorted({evaluation.identity.seed for evaluation in evaluations})
-    shown = ", ".join(map(str, used[:12])) + (f" and {len(used) - 12} more" if len(used) > 12 else "")
-    rows = [("driver", driver.get("seed")), ("data", data.get("seed")), ("training", shown or None)]
-    return Table("Seeds", tuple((name, str(value)) for name, value in rows if value is not None))
 
 
 def _environment(record: StudyRecord) -> Table:
