@@ -49,7 +49,7 @@ SKELETONS = 64  # kept for architectures that come again: the largest, the small
 def window(full: Segments, part: Segments) -> tuple[tuple[Slices, Slices], ...]:
     """Where the blocks of a smaller parameter lie in the stored one, and where in itself.
 
-    Of each part of a channel dimension (the first two) the leading channels; of every other dimension the centre.
+    Of each part of a channel dimension the leading channels; of a kernel (its two last ones, behind two) the centre.
 
     Raises:
         ValueError: the smaller one does not fit, or is concatenated of another number of parts.
@@ -62,7 +62,7 @@ def window(full: Segments, part: Segments) -> tuple[tuple[Slices, Slices], ...]:
         for length, kept in zip(stored, cut, strict=True):
             if kept > length:
                 raise ValueError(f"{part} does not fit into {full}")
-            begin = at + ((length - kept) // 2 if dimension > 1 else 0)
+            begin = at + ((length - kept) // 2 if dimension >= max(2, len(full) - 2) else 0)
             pieces.append((slice(begin, begin + kept), slice(here, here + kept)))
             at, here = at + length, here + kept
         ways.append(pieces)
