@@ -36,7 +36,7 @@ WAYS: dict[str, tuple[dict[str, object], float]] = {  # options of the card, and
     "single_path": ({"rule": {"kind": "single_path"}}, PASSES),
     "fair": ({"rule": {"kind": "fair"}}, PASSES / 5),
     "norms_by_width": ({"rule": SANDWICH, "norms": "by_width"}, 1),
-    "warm_up": ({"rule": SANDWICH, "warmup": 15}, 1),
+    "warm_up": ({"rule": SANDWICH, "warmup": 10}, 1),
 }
 CALIBRATIONS = {"sandwich": (64, 256, 840)}  # crops; 256 elsewhere
 

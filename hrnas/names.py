@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import os
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from hrnas.space.published import load_architecture
 
 LEDGER_FILE = "ledger.sqlite"
 CARD_FILE = "study.yaml"
+SUPERNET_FOLDER, SUPERNET_FILE = "supernet", "supernet.json"
 
 
 def runs_folder(runs: Path | str | None = None) -> Path:
@@ -42,6 +44,18 @@ def find_study(study: str, runs: Path | str | None = None) -> Path:
     else:
         hint = f"there are: {', '.join(there) or 'none yet'}; `hrnas search CARD` makes one, --runs says where they lie"
     raise UserError(f"no study '{study}' in {folder}; {hint}")
+
+
+def supernet_id(folder: Path) -> str:
+    """The name of the supernet that was trained in a study's run folder; it changes with every bit of its weights.
+
+    Raises:
+        UserError: none was trained there.
+    """
+    path = folder / SUPERNET_FOLDER / SUPERNET_FILE
+    if not path.is_file():
+        raise UserError(f"{path.parent}: there is no trained supernet here; `hrnas supernet train CARD` trains it")
+    return str(json.loads(path.read_text(encoding="utf-8"))["id"])
 
 
 def study_as_typed(folder: Path, name: str) -> str:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from hrnas.cards.drivers import Driver, OptunaDriver
+from hrnas.cards.supernet import SupernetCard
 from hrnas.cards.trainer import Data
 from hrnas.reading import Number, Options, Size, read_count, read_number, read_yaml, validate
 from hrnas.shelf import find_card
@@ -111,7 +112,12 @@ class StudyCard(Options):
     belongs into the database's own place for it (for PostgreSQL `~/.pgpass`), not into the address. `published` are the
     points tried before the driver is asked: all that lie in the space (`first`), those named, or `none`. A proposal
     outside the limits is made smaller until it fits (`limits_by: repair`), or recorded and told to the driver in its
-    own way (`driver`). `time_limit` is the most seconds that one evaluation may take.
+    own way (`driver`). `time_limit` is the most seconds that one evaluation may take. `supernet` says how weights are
+    learnt that all networks of the space share; `init: supernet` lets proxies start from them.
+
+    Of each rung of the `ladder` the share `keep` climbs: by what it adds to the hypervolume, by crowding or by an
+    epsilon net (`promotion`), whose score is at or below `floor` last, and nobody before the share `wait` of the trials
+    is measured on the first rung: with 0 a stopped study has the most to show, with 1 the fewest climb in vain.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
@@ -127,10 +133,15 @@ class StudyCard(Options):
     driver: Driver = OptunaDriver(kind="optuna")
     ladder: tuple[Rung, ...] = Field(min_length=1)
     keep: Annotated[Number, Field(gt=0, le=1)] = 1 / 3
+    promotion: Literal["hypervolume", "crowding", "epsilon_net"] = "hypervolume"
+    floor: Annotated[Number, Field(ge=0, lt=1)] = 0.0
+    wait: Annotated[Number, Field(ge=0, le=1)] = 0.5
     trials: int = Field(ge=1)
     time_limit: Annotated[Number, Field(gt=0)] | None = None
     published: Literal["first", "none"] | tuple[str, ...] = "first"
     ledger: str | None = None
+    supernet: SupernetCard | None = None
+    init: Literal["fresh", "supernet"] = "fresh"
 
     @field_validator("goals")
     @classmethod
@@ -166,6 +177,11 @@ class StudyCard(Options):
             raise ValueError(f"ladder: expected {' before '.join(CLIMB)}, and only proxy more than once; got {got}")
         if "ap" in self.goals and any(rung.fidelity in MEASURES for rung in self.ladder):
             raise ValueError("goals: ap is not known on rungs of fidelity cost or zero_cost; use score")
+        asked = self.init == "supernet" or any(rung.fidelity == "inherited" for rung in self.ladder)
+        if asked and self.supernet is None:
+            raise ValueError(
+                "supernet: init: supernet and rungs of fidelity inherited need one, with a trainer at least"
+            )
         strangers = [name for name in self.reference if name not in self.goals]
         if strangers:
             raise ValueError(f"reference: {', '.join(strangers)} is no goal; the goals are {', '.join(self.goals)}")

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Iterable, Sequence
 from typing import NoReturn
 
-from hrnas.cli import checking, comparing, data, explaining, learning, machine, studying
+from hrnas.cli import checking, comparing, data, explaining, learning, machine, sharing, studying
 from hrnas.reading import UserError
 
 INTERRUPTED = 130  # what a shell says of a program stopped with Ctrl-C; SIGTERM is the same to us
@@ -39,6 +39,7 @@ WORDS = {
         studying.front,
         studying.retrain,
         studying.report,
+        sharing.supernet_train,
         checking.rankcheck,
         learning.train,
         learning.import_,

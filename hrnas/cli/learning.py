@@ -61,7 +61,7 @@ def train(said: Namespace) -> int:
     architecture = find_architecture(said.architecture, said.runs)
     trained = runs_folder(said.runs) / "trained"
     out = said.out or training_folder(trained, architecture.key, recipe.name, said.seed)
-    with _noting_sigterm() as told_to_stop, join_ranks() as ranks:
+    with noting_sigterm() as told_to_stop, join_ranks() as ranks:
 
         def say(text: str) -> None:
             if ranks.leads:
@@ -103,7 +103,7 @@ def _first(lines: list[str], most: int = 20) -> str:
 
 
 @contextmanager
-def _noting_sigterm() -> Iterator[Callable[[], bool]]:
+def noting_sigterm() -> Iterator[Callable[[], bool]]:
     """Inside, SIGTERM interrupts nothing; what is given tells whether it came."""
     came: list[int] = []
     if threading.current_thread() is not threading.main_thread():

@@ -5,32 +5,44 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from hrnas.cards.study import COSTS, StudyCard
+from hrnas.cards.study import COSTS, StudyCard, load_study
 from hrnas.cards.trainer import Recipe, load_recipe
-from hrnas.names import CARD_FILE
-from hrnas.reading import read_yaml, validate
+from hrnas.names import CARD_FILE, find_study, runs_folder
+from hrnas.reading import UserError, read_yaml, validate
 from hrnas.search.repeat import Repeated, repeat_trial
 from hrnas.search.study import Event, Result, run_study
-from hrnas.search.worker import Beat
+from hrnas.search.worker import Beat, Evaluator
 from hrnas.space.architecture import Architecture
-from hrnas.space.search_space import load_space
+from hrnas.space.search_space import SearchSpace, load_space
 
 if TYPE_CHECKING:
+    from hrnas.search.nni.engine import NniTrials
+    from hrnas.training.inherited import SupernetEvaluator
     from hrnas.training.proxy import ProxyTrainer
 
 
-def launch(card: StudyCard, runs: Path, data: Path | None, on_event: Callable[[Event], None]) -> tuple[Path, Result]:
+def launch(
+    card: StudyCard,
+    runs: Path,
+    data: Path | None,
+    on_event: Callable[[Event], None],
+    engine: Literal["own", "nni"] = "own",
+    say: Callable[[str], None] = lambda line: None,
+) -> tuple[Path, Result]:
     """Run a study, or go on with it.
 
     Args:
         runs: where run folders lie; this study's is `runs/<name>`.
         data: a folder of pictures in COCO's layout to use instead of the card's.
+        engine: what runs the evaluations: this process, or NNI's experiment manager.
+        say: hears where NNI's page is.
 
     Returns:
         The run folder, and how the search ended.
@@ -50,17 +62,93 @@ def launch(card: StudyCard, runs: Path, data: Path | None, on_event: Callable[[E
         return {name: cost[name] for name in COSTS}
 
     folder = runs / card.name
-    result = run_study(
-        card,
-        space,
-        folder,
-        {"proxy": trainer},
-        count_cost,
-        on_event,
-        recipe=recipe,
-        environment=describe_environment(),
-    )
+    evaluators = make_evaluators(card, recipe, folder, trainer)
+    with ExitStack() as stack:
+        if engine == "nni":
+            through_nni = stack.enter_context(_nni_trials(card.name, space, folder, count_cost, say))
+            evaluators = dict.fromkeys(evaluators, through_nni)
+        result = run_study(
+            card,
+            space,
+            folder,
+            evaluators,
+            count_cost,
+            on_event,
+            recipe=recipe,
+            environment=describe_environment(),
+        )
     return folder, result
+
+
+def _nni_trials(
+    name: str,
+    space: SearchSpace,
+    folder: Path,
+    count_cost: Callable[[Architecture], Mapping[str, float]],
+    say: Callable[[str], None],
+) -> NniTrials:
+    try:
+        from hrnas.search.nni.engine import NniTrials
+    except ModuleNotFoundError as error:
+        raise UserError(f"--engine nni needs the package {error.name}: pip install 'hrnas[nni]'") from None
+    return NniTrials(name, space, folder, count_cost, say)
+
+
+def make_evaluators(
+    card: StudyCard, recipe: Recipe, folder: Path, trainer: ProxyTrainer | None = None
+) -> dict[str, Evaluator]:
+    """What measures on the rungs of a study's ladder, by fidelity.
+
+    Args:
+        folder: the run folder, where the study's supernet lies.
+
+    Raises:
+        UserError: the study asks a supernet that is not trained yet, or is one of another space.
+    """
+    trainer = trainer or _make_trainer(card, recipe)
+    evaluators: dict[str, Evaluator] = {"proxy": trainer}
+    if card.init == "supernet" or any(rung.fidelity == "inherited" for rung in card.ladder):
+        inherited = ask_supernet(card, recipe, folder, trainer)
+        evaluators["inherited"] = inherited
+        if card.init == "supernet":
+            trainer.start_from(inherited)
+    return evaluators
+
+
+def ask_supernet(card: StudyCard, recipe: Recipe, folder: Path, trainer: ProxyTrainer) -> SupernetEvaluator:
+    """What scores networks with the weights of a study's supernet, on the trainer's held-out people.
+
+    Raises:
+        UserError: the supernet is not trained yet, or is one of another space.
+    """
+    from hrnas.training.inherited import SupernetEvaluator
+
+    assert card.supernet is not None
+    space, learnt = load_space(card.space), supernet_recipe(card, recipe)
+    return SupernetEvaluator(folder, space, card.supernet, learnt, trainer.sources, trainer.device)
+
+
+def supernet_recipe(card: StudyCard, recipe: Recipe) -> Recipe:
+    """The trainer card of a study's supernet, with the data and the input that the study's proxies have."""
+    assert card.supernet is not None
+    return load_recipe(card.supernet.trainer).with_changes(data=recipe.data, input=recipe.input)
+
+
+def find_card_or_study(study: str, runs: Path | None) -> tuple[Path, StudyCard]:
+    """The run folder and the card of a study that was begun, by its name or folder; else those of a card.
+
+    Raises:
+        UserError: there is neither.
+    """
+    try:
+        folder = find_study(study, runs)
+    except UserError as unknown:
+        try:
+            card = load_study(study)
+        except UserError as error:
+            raise error if Path(study).is_file() else UserError(f"{unknown}\n{error}") from None
+        return runs_folder(runs) / card.name, card
+    return folder, validate(StudyCard, read_yaml(folder / CARD_FILE), str(folder / CARD_FILE))
 
 
 def repeat(folder: Path, key: str, seeds: Sequence[int], on_progress: Beat) -> Repeated:
@@ -74,8 +162,7 @@ def repeat(folder: Path, key: str, seeds: Sequence[int], on_progress: Beat) -> R
     """
     card = validate(StudyCard, read_yaml(folder / CARD_FILE), str(folder / CARD_FILE))
     recipe = study_recipe(card)
-    trainer = _make_trainer(card, recipe)
-    return repeat_trial(card, folder, key, seeds, {"proxy": trainer}, recipe, on_progress)
+    return repeat_trial(card, folder, key, seeds, make_evaluators(card, recipe, folder), recipe, on_progress)
 
 
 def _make_trainer(card: StudyCard, recipe: Recipe) -> ProxyTrainer:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from hrnas.cards.study import COSTS, Rung, StudyCard, load_study
+from hrnas.cards.study import COSTS, Rung, StudyCard
 from hrnas.cards.trainer import Recipe
-from hrnas.names import CARD_FILE, find_study, runs_folder
-from hrnas.reading import UserError, read_yaml, validate
-from hrnas.search.launch import describe_environment, study_recipe
+from hrnas.names import SUPERNET_FILE, SUPERNET_FOLDER
+from hrnas.search.launch import ask_supernet, describe_environment, find_card_or_study, study_recipe
 from hrnas.search.rankcheck import OnUnit, budgets_of, check_ranking
 from hrnas.search.study import open_study
 from hrnas.search.worker import Evaluator
@@ -42,11 +40,11 @@ def launch_rankcheck(
     """
     from hrnas.nets.cost import measure_cost
 
-    folder, card = _find(study, runs)
+    folder, card = find_card_or_study(study, runs)
     if data is not None:
         card = card.with_changes(data=study_recipe(card).at(data).data.model_dump(mode="json"))
     space, recipe = load_space(card.space), study_recipe(card)
-    evaluators, keypoints = ({}, 0) if table is not None else _trainers(card, recipe)
+    evaluators, keypoints = _evaluators(card, recipe, folder, table)
 
     def count_cost(architecture: Architecture) -> dict[str, float]:
         cost = asdict(measure_cost(architecture, keypoints, recipe.input))
@@ -72,26 +70,20 @@ def launch_rankcheck(
     return folder, document
 
 
-def _find(study: str, runs: Path | None) -> tuple[Path, StudyCard]:
-    """A study that was begun, by its name or folder; else a card."""
-    try:
-        folder = find_study(study, runs)
-    except UserError as unknown:
-        try:
-            card = load_study(study)
-        except UserError as error:
-            raise error if Path(study).is_file() else UserError(f"{unknown}\n{error}") from None
-        return runs_folder(runs) / card.name, card
-    return folder, validate(StudyCard, read_yaml(folder / CARD_FILE), str(folder / CARD_FILE))
-
-
-def _trainers(card: StudyCard, recipe: Recipe) -> tuple[Mapping[str, Evaluator], int]:
-    """What trains the proxies, what trains the reference in one go, and the number of keypoints."""
+def _evaluators(card: StudyCard, recipe: Recipe, folder: Path, table: Path | None) -> tuple[dict[str, Evaluator], int]:
+    """What trains the proxies, what trains the reference in one go, what asks the supernet where one is trained; and
+    the number of keypoints."""
     from hrnas.training.loop import pick_device
     from hrnas.training.proxy import ProxyTrainer
 
+    asks = card.supernet is not None and (folder / SUPERNET_FOLDER / SUPERNET_FILE).is_file()
+    if table is not None and not asks:
+        return {}, 0
     *proxies, reference = (Rung(epochs=epochs) for epochs in budgets_of(card, recipe))
     long = ProxyTrainer(recipe, [reference], pick_device())
-    pieces = recipe.schedule.kind == "constant"
-    proxy = long.on_ladder([*proxies, *([reference] if pieces else [])])
-    return {"proxy": proxy, "reference": long}, long.keypoints
+    found: dict[str, Evaluator] = {"inherited": ask_supernet(card, recipe, folder, long)} if asks else {}
+    if table is None:
+        pieces = recipe.schedule.kind == "constant"
+        found["proxy"] = long.on_ladder([*proxies, *([reference] if pieces else [])])
+        found["reference"] = long
+    return found, long.keypoints

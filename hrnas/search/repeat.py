@@ -57,7 +57,7 @@ def repeat_trial(
         own = trial.final
         if own is None:
             raise UserError(f"{card.name}#{key}: this trial has no finished evaluation to repeat")
-        conditions = conditions_of(card, recipe)
+        conditions = conditions_of(card, recipe, folder)
         for name in ("input", "data", "recipe"):
             then, now = getattr(own.identity, name), getattr(conditions, name)
             if then != now:
@@ -72,8 +72,9 @@ def repeat_trial(
                 identity = identity_of(card, replace(conditions, seed=seed), key, rung)
                 claim = ledger.claim(identity, this_owner())
                 if claim is not None:
-                    evaluator, where = evaluators[identity.fidelity], folder / "checkpoints" / key
-                    measure(ledger, claim, architecture, card.ladder[rung], evaluator, where, on_progress)
+                    evaluator, limit = evaluators[identity.fidelity], card.time_limit
+                    where = folder / "checkpoints" / key
+                    measure(ledger, claim, architecture, card.ladder[rung], evaluator, where, on_progress, limit)
                 if reason := _why_not_done(_find(ledger, key), identity):
                     missing[seed] = reason
                     break

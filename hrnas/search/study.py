@@ -10,6 +10,7 @@ was killed goes on with the same call, and several processes may run the same st
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,8 +24,8 @@ import numpy as np
 
 from hrnas.cards.study import StudyCard
 from hrnas.cards.trainer import Recipe
-from hrnas.ledger import Identity, Ledger, Outcome, Proposal, Trial
-from hrnas.names import CARD_FILE, LEDGER_FILE
+from hrnas.ledger import Evaluation, Identity, Ledger, Outcome, Proposal, Trial
+from hrnas.names import CARD_FILE, LEDGER_FILE, supernet_id
 from hrnas.pareto import goal_value
 from hrnas.reading import UserError, format_size, write_atomically, write_yaml
 from hrnas.search.drivers import Told, make_driver, seed_of_ask
@@ -39,7 +40,7 @@ from hrnas.space.search_space import SearchSpace
 
 PATIENCE = 100  # useless proposals in a row before the search draws unseen architectures itself
 WALKABLE = 20_000  # genomes of a space small enough to know that nothing is left
-MOST_FAILURES = 5  # evaluations in a row that failed in this process
+MOST_FAILURES = 3  # evaluations in a row that failed in this process with the same reason
 MIRROR_EVERY = 30.0  # seconds between two copies for Optuna's tools
 WAIT = 1.0  # seconds between two looks while other workers finish
 
@@ -98,21 +99,37 @@ class Conditions:
     data: str
     recipe: str
     seed: int
+    supernet: str = ""  # whose weights networks inherit; it has learnt by a recipe of its own
 
 
-def conditions_of(card: StudyCard, recipe: Recipe) -> Conditions:
-    """The conditions of the study's own evaluations, as its ledger names them."""
+def conditions_of(card: StudyCard, recipe: Recipe, folder: Path | None = None) -> Conditions:
+    """The conditions of the study's own evaluations, as its ledger names them.
+
+    Args:
+        folder: the run folder, where the study's supernet lies.
+
+    Raises:
+        UserError: the study asks a supernet, and it is not trained yet.
+    """
+    asks = card.init == "supernet" or any(rung.fidelity == "inherited" for rung in card.ladder)
+    supernet = f"supernet {supernet_id(folder)}" if asks and folder is not None else ""
+    start = f", from {supernet}" if card.init == "supernet" else ""
     return Conditions(
         input=format_size(recipe.input),
         data=recipe.data.label,
-        recipe=f"{recipe.name} {recipe.fingerprint}",
+        recipe=f"{recipe.name} {recipe.fingerprint}{start}",
         seed=card.driver.seed,
+        supernet=supernet,
     )
 
 
 def identity_of(card: StudyCard, conditions: Conditions, key: str, rung: int) -> Identity:
     """The identity of an architecture's evaluation on a rung of the study's ladder."""
-    return Identity(key, card.ladder[rung].fidelity, rung, **vars(conditions))
+    fidelity, given = card.ladder[rung].fidelity, vars(conditions).copy()
+    supernet = given.pop("supernet")
+    if fidelity == "inherited":
+        given["recipe"] = supernet
+    return Identity(key, fidelity, rung, **given)
 
 
 def published_points(card: StudyCard, space: SearchSpace) -> list[tuple[str, Architecture]]:
@@ -187,8 +204,8 @@ def run_study(
     """
     if published is None:
         published = published_points(card, space)
+    conditions = conditions_of(card, recipe, folder)
     ledger = open_study(card, space, recipe, folder, environment or {})
-    conditions = conditions_of(card, recipe)
     try:
         return _Search(card, space, folder, evaluators, count_cost, on_event, ledger, conditions, published).run()
     finally:
@@ -220,7 +237,7 @@ class _Search:
         self.standing = Standing(ledger, card.goals, len(card.ladder), self._is_own)
         self.told: dict[int, Told] = {}
         self.mirror_every = MIRROR_EVERY
-        self.failures: list[str] = []  # in a row, in this process
+        self.failures: list[Evaluation] = []  # in a row with the same reason, in this process
         self.awaited: set[str] = set()  # the owners of whom it was said that this process waits for them
 
     def run(self) -> Result:
@@ -235,7 +252,7 @@ class _Search:
             self._recover()
             standing.look()
             if len(self.failures) >= MOST_FAILURES:
-                return self._end(f"{MOST_FAILURES} evaluations in a row failed:\n  " + "\n  ".join(self.failures))
+                return self._end(_why_they_failed(self.failures))
             job = self._unfinished() or self._promotion()
             if job is not None:
                 self._measure(*job)
@@ -304,12 +321,15 @@ class _Search:
             self.evaluators[step.fidelity],
             self.folder / "checkpoints" / trial.key,
             lambda progress: self._say("progress", progress=progress, **about),
+            self.card.time_limit,
         )
         self.standing.look()
         last = self.standing.last(self.standing.trials[trial.number], rung)
         assert last is not None
         if end == "failed":
-            self.failures.append(f"trial {trial.number} ({trial.key}): {last.reason}")
+            if self.failures and _kind(self.failures[0].reason) != _kind(last.reason):
+                self.failures.clear()
+            self.failures.append(last)
             self._say("failed", reason=last.reason, **about)
         elif end == "done":
             self.failures.clear()
@@ -512,6 +532,30 @@ class _Search:
     def _say(self, kind: Any, **more: Any) -> None:
         seconds = time.monotonic() - self.began
         self.on_event(Event(kind, len(self.standing.done), self.card.trials, self.standing.front, seconds, **more))
+
+
+_ADVICE = {
+    "out of memory": "lower the trainer's batch_size or the study's limits",
+    r"longer than its time limit": "raise the card's time_limit, or lower its limits, its input or its epochs",
+    r"\bnan\b|\binf\b|finite": "lower the trainer's learning rate, or train in full precision",
+}
+
+
+def _why_they_failed(failures: Sequence[Evaluation]) -> str:
+    reasons = "".join(f"\n  {evaluation.identity.key}: {evaluation.reason}" for evaluation in failures)
+    last = failures[-1]
+    found = [advice for words, advice in _ADVICE.items() if re.search(words, last.reason, re.IGNORECASE)]
+    advice = found[0] if found else "mend what they say"
+    return (
+        f"{len(failures)} evaluations in a row failed with the same reason:{reasons}\n{advice} (the whole message: "
+        f"checkpoints/{last.identity.key}/failure.txt), then go on with the same command, or with another name if the "
+        "card has changed"
+    )
+
+
+def _kind(reason: str) -> str:
+    """A reason without its numbers: the step at which a loss was no number does not make it another failure."""
+    return re.sub(r"\d+", "", reason)
 
 
 def _amount(value: float) -> str:

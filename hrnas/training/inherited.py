@@ -20,6 +20,7 @@ from torch import Tensor
 from hrnas.cards.study import Rung
 from hrnas.cards.supernet import SupernetCard
 from hrnas.cards.trainer import Recipe
+from hrnas.names import SUPERNET_FILE, SUPERNET_FOLDER, supernet_id
 from hrnas.nets.pose_net import PoseNet
 from hrnas.nets.supernet import Supernet, calibrate
 from hrnas.pose.batches import Batches
@@ -33,7 +34,7 @@ from hrnas.training.loop import to_input
 from hrnas.training.proxy import open_pixels
 from hrnas.training.sources import Sources
 
-WEIGHTS, ABOUT = "weights.safetensors", "supernet.json"
+WEIGHTS = "weights.safetensors"
 BATCH = 64
 
 
@@ -79,7 +80,7 @@ class InheritedScores:
 
 
 class SupernetEvaluator:
-    """The evaluator of fidelity `inherited`, from the folder that `train_supernet` left.
+    """The evaluator of fidelity `inherited`, with the supernet that was trained in a study's run folder.
 
     Raises:
         UserError: there is no trained supernet, its space has changed, or the data are too few.
@@ -95,9 +96,14 @@ class SupernetEvaluator:
         device: torch.device | str = "cpu",
     ) -> None:
         keypoints = len(sources.train.keypoint_set.names)
-        supernet = Supernet(space, keypoints, card.norms, weights=load_weights(folder)).to(torch.device(device))
-        self.id = supernet_id(folder)
+        weights = load_weights(folder / SUPERNET_FOLDER)
+        supernet = Supernet(space, keypoints, card.norms, weights=weights).to(torch.device(device))
+        self.weights = f"supernet {supernet_id(folder)}"
         self.inherited = InheritedScores(supernet, sources, recipe, card.calibration, device)
+
+    def network(self, architecture: Architecture) -> PoseNet:
+        """A network with its inherited weights and statistics."""
+        return self.inherited.network(architecture)
 
     def __call__(
         self,
@@ -108,7 +114,7 @@ class SupernetEvaluator:
         beat: Callable[[dict[str, Any]], None],
     ) -> Mapping[str, Any]:
         """Scores with inherited weights; the seed changes nothing."""
-        return {**self.inherited.scores(architecture), "supernet": self.id}
+        return {**self.inherited.scores(architecture), "weights": self.weights}
 
 
 def save_supernet(folder: Path, weights: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
@@ -116,7 +122,7 @@ def save_supernet(folder: Path, weights: Mapping[str, Tensor], about: Mapping[st
     data = save({name: weight.detach().cpu().contiguous() for name, weight in weights.items()})
     write_atomically(folder / WEIGHTS, data)
     named = {"id": hashlib.sha256(data).hexdigest()[:10], **about}
-    write_atomically(folder / ABOUT, json.dumps(named, indent=2))
+    write_atomically(folder / SUPERNET_FILE, json.dumps(named, indent=2))
 
 
 def load_weights(folder: Path) -> dict[str, Tensor]:
@@ -132,18 +138,6 @@ def load_weights(folder: Path) -> dict[str, Tensor]:
         return load(path.read_bytes())
     except SafetensorError as error:
         raise UserError(f"{path}: not weights in the format safetensors: {error}") from None
-
-
-def supernet_id(folder: Path) -> str:
-    """The name of a trained supernet, by its weights.
-
-    Raises:
-        UserError: there is none.
-    """
-    path = folder / ABOUT
-    if not path.is_file():
-        raise UserError(f"{folder}: there is no trained supernet here; `hrnas supernet train CARD` trains it")
-    return str(json.loads(path.read_text(encoding="utf-8"))["id"])
 
 
 def _plain_crops(people: People, recipe: Recipe, device: torch.device) -> list[Tensor]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -70,6 +70,14 @@ def training_identity(architecture: Architecture, recipe: Recipe, seed: int, per
     }
 
 
+class Inherited(Protocol):
+    """Where a network's first weights come from, if they are not drawn; `weights` names them."""
+
+    @property
+    def weights(self) -> str: ...
+    def network(self, architecture: Architecture) -> PoseNet: ...
+
+
 class ProxyTrainer:
     """Train architectures for the rungs of a ladder, and score them on the held-out people.
 
@@ -92,16 +100,21 @@ class ProxyTrainer:
         if recipe.boxes.file is not None:
             raise UserError("data.boxes: a search ranks by held-out training people in their own boxes; leave it out")
         self._epochs = tuple(rung.epochs for rung in ladder if rung.epochs is not None)
-        self._sources = load_sources(recipe.data)
-        self._sources.refuse_faults()  # scores are compared with others of this data, as whole as it is
-        if not len(self._sources.holdout):
+        self.sources = load_sources(recipe.data)
+        self.sources.refuse_faults()  # scores are compared with others of this data, as whole as it is
+        if not len(self.sources.holdout):
             raise UserError("data.holdout: no picture is held out, so a search has nothing to score on; raise it")
-        if len(self._sources.train) < recipe.batch_size:
-            count = len(self._sources.train)
+        if len(self.sources.train) < recipe.batch_size:
+            count = len(self.sources.train)
             raise UserError(f"batch_size: {recipe.batch_size} is more than the {count} persons to learn from")
-        self.keypoints = len(self._sources.train.keypoint_set.names)
-        self._train_pixels = open_pixels(self._sources.train, recipe)
-        self._holdout_pixels = open_pixels(self._sources.holdout, recipe)
+        self._inherited: Inherited | None = None
+        self.keypoints = len(self.sources.train.keypoint_set.names)
+        self._train_pixels = open_pixels(self.sources.train, recipe)
+        self._holdout_pixels = open_pixels(self.sources.holdout, recipe)
+
+    def start_from(self, inherited: Inherited) -> None:
+        """Let every training begin with the weights that its network inherits, instead of fresh ones."""
+        self._inherited = inherited
 
     def on_ladder(self, ladder: Sequence[Rung]) -> ProxyTrainer:
         """The same data and recipe for the rungs of another ladder."""
@@ -125,7 +138,7 @@ class ProxyTrainer:
         checkpoint = folder / f"training-seed{seed}.pt"
         training = self._begin(architecture, rung, seed, checkpoint)
         batches = Batches(
-            self._sources.train,
+            self.sources.train,
             self._train_pixels,
             make_codec(self.recipe.codec, self.recipe.input),
             self.recipe.batch_size,
@@ -140,17 +153,21 @@ class ProxyTrainer:
         assert rung.epochs is not None
         below = max((epochs for epochs in self._epochs if epochs < rung.epochs), default=0)
         training.run(batches, rung.epochs, from_epoch=below, on_progress=on_progress, checkpoint=checkpoint)
-        scores = score_people(training.best_net, self._sources.holdout, self._holdout_pixels, self.recipe, self.device)
-        learnt_from = {"persons_train": len(self._sources.train)}
+        scores = score_people(training.best_net, self.sources.holdout, self._holdout_pixels, self.recipe, self.device)
+        learnt_from = {"persons_train": len(self.sources.train)}
         return {**scores, **learnt_from, "epochs": rung.epochs, "loss": training.loss}
 
     def _begin(self, architecture: Architecture, rung: Rung, seed: int, checkpoint: Path) -> Training:
         """Training as far as its checkpoint goes; afresh if none is of this training and of this rung or below."""
-        identity = training_identity(architecture, self.recipe, seed, len(self._sources.train))
+        identity = training_identity(architecture, self.recipe, seed, len(self.sources.train))
+        if self._inherited is not None:
+            identity["start"] = self._inherited.weights
         identity["ladder"] = " ".join(map(str, self._epochs))
 
         def fresh() -> Training:
             net = make_net(architecture, self.keypoints, self.recipe, seed)
+            if self._inherited is not None:
+                net.load_state_dict(self._inherited.network(architecture).state_dict())
             return Training(net, self.recipe, self.device, identity)
 
         training = fresh()

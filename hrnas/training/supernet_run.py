@@ -1,4 +1,4 @@
-"""Train the supernet of a study in its folder, from scratch or from where it stopped.
+"""Train the supernet of a study in the folder `supernet` of its run, from scratch or from where it stopped.
 
 training.pt           the last checkpoint: the same command goes on from it
 log.csv               a line for each epoch: loss, seconds, networks that took no part in a step
@@ -21,13 +21,14 @@ import torch
 
 from hrnas.cards.supernet import SupernetCard
 from hrnas.cards.trainer import Recipe
+from hrnas.names import SUPERNET_FILE
 from hrnas.nets.supernet import Supernet
 from hrnas.pose.batches import Batches
 from hrnas.pose.codecs import make_codec
 from hrnas.reading import UserError, format_size, write_atomically
 from hrnas.space.architecture import Architecture
 from hrnas.space.search_space import SearchSpace
-from hrnas.training.inherited import ABOUT, InheritedScores, save_supernet
+from hrnas.training.inherited import InheritedScores, save_supernet
 from hrnas.training.loop import OnProgress, check_amp
 from hrnas.training.proxy import open_pixels
 from hrnas.training.ranks import ALONE, Ranks
@@ -101,7 +102,7 @@ def train_supernet(
             "skipped": training.skipped,
         }
         save_supernet(folder, supernet.weights, about)
-        return dict(json.loads((folder / ABOUT).read_text(encoding="utf-8")))
+        return dict(json.loads((folder / SUPERNET_FILE).read_text(encoding="utf-8")))
     return dict(identity)
 
 
