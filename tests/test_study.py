@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from hrnas.pareto import front
 from hrnas.reading import UserError, read_yaml, validate
 from hrnas.search import limits as limits_module
 from hrnas.search import study as study_module
+from hrnas.search import worker as worker_module
 from hrnas.search.drivers import Ask
 from hrnas.search.ladder import next_promotion, rank_trials
 from hrnas.search.repeat import repeat_trial
@@ -314,34 +316,96 @@ def test_a_failure_is_recorded_with_its_reason_and_does_not_count(tmp_path: Path
     broken: list[str] = []
 
     def hook(key: str, epochs: int) -> None:
-        if len(broken) < 3:
+        if len(broken) < 2:
             broken.append(key)
             raise RuntimeError("the loss is nan in epoch 1, step 3")
 
     events: list[Event] = []
     result = run_toy(tmp_path, toy_card(trials=4), ToyEvaluator(hook=hook), on_event=events.append)
-    assert (result.complete, result.done, result.failed) == (True, 4, 3)
+    assert (result.complete, result.done, result.failed) == (True, 4, 2)
     failed = ledger_of(tmp_path).evaluations("failed")
     assert [e.identity.key for e in failed] == broken
     assert {e.reason for e in failed} == {"RuntimeError: the loss is nan in epoch 1, step 3"}
     assert "in hook" in (tmp_path / "checkpoints" / broken[0] / "failure.txt").read_text()
-    assert [e.reason for e in events if e.kind == "failed"] == ["RuntimeError: the loss is nan in epoch 1, step 3"] * 3
+    assert [e.reason for e in events if e.kind == "failed"] == ["RuntimeError: the loss is nan in epoch 1, step 3"] * 2
 
 
-def test_failures_in_a_row_stop_the_study_with_their_reasons(tmp_path: Path) -> None:
+OUT_OF_MEMORY = "CUDA out of memory. Tried to allocate {} MiB"
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "advice"),
+    [
+        (MemoryError("no space for a batch of {}"), "out of memory: no space for a batch of {}", "batch_size"),
+        (RuntimeError(OUT_OF_MEMORY), f"out of memory: {OUT_OF_MEMORY}", "batch_size"),
+        (FloatingPointError("loss is NaN in step {}"), "FloatingPointError: loss is NaN in step {}", "learning rate"),
+        (KeyError("{}"), "KeyError: '{}'", "failure.txt"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_three_failures_in_a_row_with_the_same_reason_stop_the_study_with_advice(
+    tmp_path: Path, error: Exception, reason: str, advice: str
+) -> None:
+    calls = iter(range(1000))
+
     def hook(key: str, epochs: int) -> None:
-        raise MemoryError("no space for a batch of 8")
+        raise type(error)(error.args[0].format(next(calls)))  # the numbers in it are not the reason
 
     result = run_toy(tmp_path, evaluator=ToyEvaluator(hook=hook))
-    assert not result.complete and result.failed == 5 and result.done == 0
-    assert result.reason.count("MemoryError: no space for a batch of 8") == 5
+    assert not result.complete and result.failed == 3 and result.done == 0
+    assert all(reason.format(number) in result.reason for number in range(3)) and advice in result.reason
     assert run_toy(tmp_path).complete, "once the cause is mended the study goes on"
+
+
+def test_failures_of_different_reasons_or_with_a_success_between_them_do_not_stop_the_study(tmp_path: Path) -> None:
+    ends = iter(["nan", "memory", "nan", "memory", "memory", "done", "nan", "nan", "done"])
+
+    def hook(key: str, epochs: int) -> None:
+        if (end := next(ends, "done")) != "done":
+            raise MemoryError("too large") if end == "memory" else RuntimeError("the loss is nan")
+
+    result = run_toy(tmp_path, toy_card(trials=4), ToyEvaluator(hook=hook))
+    assert result.complete and result.failed == 7
+
+
+def test_an_evaluation_that_hangs_ends_at_its_time_limit_and_the_study_goes_on(tmp_path: Path) -> None:
+    calls = iter(range(100))
+
+    def hook(key: str, epochs: int) -> None:
+        if next(calls) == 1:
+            time.sleep(600)
+
+    result = run_toy(tmp_path, toy_card(trials=3, time_limit=0.5), ToyEvaluator(hook=hook))
+    (failed,) = ledger_of(tmp_path).evaluations("failed")
+    assert result.complete and failed.reason == "took longer than its time limit of 0.5 s"
+    assert failed.seconds is not None and 0.5 <= failed.seconds < 60
+
+
+def test_an_evaluation_that_cannot_be_interrupted_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Signals reach the main thread alone, so that another stands for what is deaf to them."""
+    monkeypatch.setattr(worker_module, "GRACE", 0.1)
+    awake = threading.Event()
+    deaf = ToyEvaluator(hook=lambda key, epochs: None if awake.wait(60) else None)
+    thread = threading.Thread(target=run_toy, args=(tmp_path, toy_card(trials=1, time_limit=0.1), deaf))
+    thread.start()
+    until = time.monotonic() + 60
+    while time.monotonic() < until and not (
+        (tmp_path / "study.yaml").exists() and ledger_of(tmp_path).evaluations("failed")
+    ):
+        time.sleep(0.02)
+    (failed,) = ledger_of(tmp_path).evaluations("failed")
+    deaf.hook = lambda key, epochs: None
+    awake.set()
+    thread.join()
+    assert failed.reason == "took longer than its time limit of 0.1 s and cannot be interrupted"
 
 
 @pytest.mark.parametrize("scores", [{"score": float("nan"), "ap": 0.0}, {"ap": 0.0}, {"score": 1.5, "ap": 0.0}])
 def test_a_score_must_be_a_score(tmp_path: Path, scores: dict[str, float]) -> None:
     result = run_toy(tmp_path, evaluator=lambda *anything: scores)
-    assert not result.complete and result.failed == 5
+    assert not result.complete and result.failed == 3
+    reasons = [evaluation.reason for evaluation in ledger_of(tmp_path).evaluations("failed")]
+    assert all("the evaluator returned no" in reason for reason in reasons)
 
 
 def test_a_users_mistake_inside_an_evaluation_is_no_failure(tmp_path: Path) -> None:

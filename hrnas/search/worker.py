@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import platform
+import signal
 import subprocess
 import threading
 import time
@@ -20,6 +21,7 @@ from hrnas.reading import UserError
 from hrnas.space.architecture import Architecture
 
 HEARTBEAT = 20.0  # seconds between two signs of life
+GRACE = 60.0  # seconds beyond its time limit after which an evaluation that cannot be interrupted is given up
 SILENCE = 600.0  # seconds without one after which an owner on another machine counts as dead
 
 Beat = Callable[[dict[str, Any]], None]
@@ -42,6 +44,10 @@ class Evaluator(Protocol):
     ) -> Mapping[str, Any]: ...
 
 
+class TimeUp(Exception):
+    """The evaluation took longer than its study allows."""
+
+
 class HandedOn(Exception):
     """Somebody took this evaluation over, because its owner showed no sign of life for too long."""
 
@@ -54,15 +60,20 @@ def measure(
     evaluator: Evaluator,
     folder: Path,
     on_progress: Beat,
+    time_limit: float | None = None,
 ) -> End:
-    """Run the evaluator on a claim and write its end into the ledger; an exception is the evaluation's failure."""
+    """Run the evaluator on a claim and write its end into the ledger; an exception is the evaluation's failure.
+
+    Args:
+        time_limit: in seconds; an evaluation that takes longer has failed.
+    """
 
     def work(beat: Beat) -> Mapping[str, Any]:
         scores = evaluator(architecture, rung, claim.identity.seed, folder, beat)
         _check(scores, rung)
         return scores
 
-    return carry_out(ledger, claim, work, folder, on_progress)
+    return carry_out(ledger, claim, work, folder, on_progress, time_limit=time_limit)
 
 
 def carry_out(
@@ -72,6 +83,7 @@ def carry_out(
     folder: Path,
     on_progress: Beat,
     failure: type[Exception] = Exception,
+    time_limit: float | None = None,
 ) -> End:
     """Do what was claimed, and write its scores or its failure into the ledger.
 
@@ -84,11 +96,13 @@ def carry_out(
         return time.monotonic() - began, time.process_time() - cpu_began
 
     try:
-        with _signs_of_life(ledger, claim.id) as lost:
+        with _signs_of_life(ledger, claim.id, time_limit) as lost, _interrupted_after(time_limit):
 
             def beat(progress: dict[str, Any]) -> None:
                 if lost.is_set():
                     raise HandedOn
+                if time_limit is not None and time.monotonic() - began > time_limit:
+                    raise TimeUp(_too_long(time_limit))
                 on_progress(progress)
 
             scores = work(beat)
@@ -101,8 +115,7 @@ def carry_out(
     except failure as error:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "failure.txt").write_text(traceback.format_exc(), encoding="utf-8")
-        reason = f"{type(error).__name__}: {error}"
-        return "failed" if ledger.fail(claim.id, reason, *spent()) else "handed on"
+        return "failed" if ledger.fail(claim.id, _reason(error), *spent()) else "handed on"
     except BaseException:  # Ctrl-C, a polite end of the process
         ledger.release(claim.id)
         raise
@@ -119,13 +132,56 @@ def _check(scores: Mapping[str, Any], rung: Rung) -> None:
             raise ValueError(f"the evaluator returned no {name} in 0..1 (got {scores.get(name)})")
 
 
+def _reason(error: Exception) -> str:
+    """Why an evaluation failed, in words that are the same for the same cause."""
+    if isinstance(error, TimeUp):
+        return str(error)
+    no_memory = "out of memory" in str(error) or "can't allocate memory" in str(error)  # torch on a GPU, on a CPU
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and no_memory):
+        return f"out of memory: {error}".rstrip(": ")
+    return f"{type(error).__name__}: {error}"
+
+
+def _too_long(time_limit: float) -> str:
+    return f"took longer than its time limit of {time_limit:g} s"
+
+
 @contextmanager
-def _signs_of_life(ledger: Ledger, evaluation: int) -> Iterator[threading.Event]:
-    """Beat in the background; the event is set when the evaluation is not ours any more."""
+def _interrupted_after(seconds: float | None) -> Iterator[None]:
+    """Raise `TimeUp` in the midst of what is done inside, once it takes too long.
+
+    Signals reach the main thread alone, and no call of C that never ends; `beat` and `_signs_of_life` see to the rest.
+    """
+    main = threading.current_thread() is threading.main_thread() and hasattr(signal, "setitimer")
+    if seconds is None or not main:
+        yield
+        return
+
+    def ring(*_: object) -> None:
+        raise TimeUp(_too_long(seconds))
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@contextmanager
+def _signs_of_life(ledger: Ledger, evaluation: int, time_limit: float | None) -> Iterator[threading.Event]:
+    """Beat in the background; the event is set when the evaluation is not ours any more.
+
+    One that cannot be interrupted is given up here, so that other workers need not wait for it.
+    """
     lost, done = threading.Event(), threading.Event()
+    end = math.inf if time_limit is None else time.monotonic() + time_limit + GRACE
 
     def live() -> None:
-        while not done.wait(HEARTBEAT):
+        while not done.wait(min(HEARTBEAT, max(end - time.monotonic(), 0.0))):
+            if time.monotonic() >= end and time_limit is not None:
+                ledger.fail(evaluation, f"{_too_long(time_limit)} and cannot be interrupted")
             if not ledger.heartbeat(evaluation):
                 lost.set()
                 return
