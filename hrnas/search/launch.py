@@ -7,7 +7,6 @@ import platform
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -58,8 +57,8 @@ def launch(
     trainer = _make_trainer(card, recipe)  # before anything is written: a mistake in the data leaves no folder behind
 
     def count_cost(architecture: Architecture) -> dict[str, float]:
-        cost = asdict(measure_cost(architecture, trainer.keypoints, recipe.input))
-        return {name: cost[name] for name in COSTS}
+        cost = measure_cost(architecture, trainer.keypoints, recipe.input)
+        return {name: getattr(cost, name) for name in COSTS}
 
     folder = runs / card.name
     evaluators = make_evaluators(card, recipe, folder, trainer)
