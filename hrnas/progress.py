@@ -50,6 +50,10 @@ class _Shown:
         if self._quiet or (not now and time.monotonic() - self._last_line < LINE_EVERY):
             return
         self._last_line = time.monotonic()
+        self.note(text)
+
+    def note(self, text: str) -> None:
+        """Print a line, also when told to be quiet."""
         if self._bar is not None:
             self._bar.write(text, file=self._stream)
         else:

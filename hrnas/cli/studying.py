@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     Argument("--name", "NAME", "call the study so, instead of the card's name"),
     Argument("--trials", "N", "so many distinct architectures, instead of the card's number", as_count),
     Argument("--seed", "N", "the driver's seed, instead of the card's", as_seed),
+    Argument("--engine", "NAME", "what runs trials: own, or nni (default: own)", str, "own", choices=("own", "nni")),
     QUIET,
 )
 def search(said: Namespace) -> int:
@@ -46,7 +47,7 @@ def search(said: Namespace) -> int:
     card = card.with_changes(name=said.name, trials=said.trials, driver=driver)
     runs = runs_folder(said.runs)
     with SearchProgress(card, runs / card.name, sys.stderr, quiet=said.quiet) as progress:
-        folder, result = launch(card, runs, said.data, progress)
+        folder, result = launch(card, runs, said.data, progress, said.engine, progress.note)
     print(format_front(_facts_of(folder)[0]))
     print(f"\nreport: {write_report(folder)}")
     if not result.complete:
