@@ -182,6 +182,8 @@ class StudyCard(Options):
             raise ValueError(
                 "supernet: init: supernet and rungs of fidelity inherited need one, with a trainer at least"
             )
+        if problem := self.driver.cannot([*self.goals], self.trials):
+            raise ValueError(f"driver: {problem}")
         strangers = [name for name in self.reference if name not in self.goals]
         if strangers:
             raise ValueError(f"reference: {', '.join(strangers)} is no goal; the goals are {', '.join(self.goals)}")

@@ -29,7 +29,7 @@ Floats = NDArray[np.float64]
 REACHES = (0.5, 1.0, 2.0, 4.0)  # length scales, in units of one step across every gene
 WEIGHTS = (0.3, 3.0)  # of costs against genes, in squared distance
 NOISES = (0.03, 0.3)  # variance of the noise, as a share of the variance that is to be explained
-FEWEST = 12  # networks to learn from
+FEWEST = 5  # networks to learn from
 MOST = 300  # the last so many teach: time grows with their cube, and a search ends where it matters
 
 

@@ -231,7 +231,7 @@ class _Search:
         self.evaluators, self.count_cost, self.on_event = evaluators, count_cost, on_event
         self.limits = Limits(space, card.limits, self._known_cost)
         self.ledger, self.conditions, self.published = ledger, conditions, published
-        self.driver = make_driver(card, space)
+        self.driver = make_driver(card, space, lambda genome: self.limits.count(genome).costs)
         self.owner = this_owner()
         self.began = time.monotonic()
         self.standing = Standing(ledger, card.goals, len(card.ladder), self._is_own)

@@ -6,18 +6,41 @@ from collections.abc import Callable, Mapping
 
 from hrnas.cards.study import StudyCard
 from hrnas.reading import UserError
-from hrnas.search.drivers.driver import Ask, Driver, Space, Told, seed_of_ask
+from hrnas.search.drivers.driver import Ask, Costs, Driver, Space, Told, seed_of_ask
 
-__all__ = ["DRIVERS", "Ask", "Driver", "Space", "Told", "make_driver", "seed_of_ask"]
+__all__ = ["DRIVERS", "Ask", "Costs", "Driver", "Space", "Told", "make_driver", "seed_of_ask"]
 
 
-def _random(card: StudyCard, space: Space) -> Driver:
+def _random(card: StudyCard, space: Space, costs: Costs | None) -> Driver:
     from hrnas.search.drivers.random_driver import RandomDriver
 
     return RandomDriver(space)
 
 
-def _optuna(card: StudyCard, space: Space) -> Driver:
+def _evolution(card: StudyCard, space: Space, costs: Costs | None) -> Driver:
+    from hrnas.search.drivers.evolution_driver import EvolutionDriver
+
+    assert card.driver.kind == "evolution"
+    driver = card.driver
+    return EvolutionDriver(space, card.goals, driver.population, driver.sample, driver.crossover)
+
+
+def _local(card: StudyCard, space: Space, costs: Costs | None) -> Driver:
+    from hrnas.search.drivers.local_driver import LocalDriver
+
+    assert card.driver.kind == "local"
+    return LocalDriver(space, card.goals, card.driver.startup)
+
+
+def _model(card: StudyCard, space: Space, costs: Costs | None) -> Driver:
+    from hrnas.search.drivers.model_driver import ModelDriver
+
+    assert card.driver.kind == "model"
+    driver = card.driver
+    return ModelDriver(space, card.goals, card.reference, card.limits, costs, driver.startup, driver.candidates)
+
+
+def _optuna(card: StudyCard, space: Space, costs: Costs | None) -> Driver:
     from hrnas.search.drivers.optuna_driver import OptunaDriver
 
     assert card.driver.kind == "optuna"
@@ -25,7 +48,7 @@ def _optuna(card: StudyCard, space: Space) -> Driver:
     return OptunaDriver(space, card.goals, driver.sampler, driver.population, driver.startup)
 
 
-def _nni(card: StudyCard, space: Space) -> Driver:
+def _nni(card: StudyCard, space: Space, costs: Costs | None) -> Driver:
     assert card.driver.kind == "nni"
     driver = card.driver
     try:
@@ -37,9 +60,23 @@ def _nni(card: StudyCard, space: Space) -> Driver:
     return NniDriver(space, card.goals, driver.tuner, weights, driver.targets, *sizes)
 
 
-DRIVERS: Mapping[str, Callable[[StudyCard, Space], Driver]] = {"random": _random, "optuna": _optuna, "nni": _nni}
+DRIVERS: Mapping[str, Callable[[StudyCard, Space, Costs | None], Driver]] = {
+    "random": _random,
+    "evolution": _evolution,
+    "local": _local,
+    "model": _model,
+    "optuna": _optuna,
+    "nni": _nni,
+}
 
 
-def make_driver(card: StudyCard, space: Space) -> Driver:
-    """The driver that a study's card asks for; it knows nothing yet."""
-    return DRIVERS[card.driver.kind](card, space)
+def make_driver(card: StudyCard, space: Space, costs: Costs | None = None) -> Driver:
+    """The driver that a study's card asks for; it knows nothing yet.
+
+    Args:
+        costs: what a genome's network costs, for drivers that look before they ask; all costs that are goals or limits.
+
+    Raises:
+        UserError: the driver cannot do what the card asks.
+    """
+    return DRIVERS[card.driver.kind](card, space, costs)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 import numpy as np
 
 from hrnas.space.genome import Gene, Genome
+
+Costs = Callable[[Genome], Mapping[str, float]]  # what a genome's network costs by name, without training it
 
 
 class Space(Protocol):
@@ -21,6 +23,7 @@ class Space(Protocol):
     def canonical(self, genome: Genome) -> Genome: ...
     def sample(self, rng: np.random.Generator) -> Genome: ...
     def mutate(self, genome: Genome, rng: np.random.Generator) -> Genome: ...
+    def neighbours(self, genome: Genome) -> list[Genome]: ...
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Propose with Optuna's samplers: TPE (multivariate), NSGA-II, NSGA-III.
+"""Propose with Optuna's samplers: TPE (multivariate), NSGA-II, NSGA-III, Gaussian processes.
 
 Optuna's study lives in memory and is rebuilt from what the driver was told before every ask, so that an ask after a
 crash is the ask that would have come without one. What a sampler keeps inside its study (a trial's generation, the
@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
-from optuna.samplers import BaseSampler, NSGAIIISampler, NSGAIISampler, TPESampler
+from optuna.samplers import BaseSampler, GPSampler, NSGAIIISampler, NSGAIISampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from hrnas.search.drivers.driver import Ask, Space, Told
@@ -53,6 +53,7 @@ class OptunaDriver:
             "tpe": lambda seed: TPESampler(multivariate=True, n_startup_trials=startup, seed=seed),
             "nsga2": lambda seed: NSGAIISampler(population_size=population, seed=seed),
             "nsga3": lambda seed: NSGAIIISampler(population_size=population, seed=seed),
+            "gp": lambda seed: GPSampler(n_startup_trials=startup, seed=seed, deterministic_objective=False),
         }[sampler]
         self._told: dict[int, Told] = {}
         self._trials: dict[int, FrozenTrial] = {}
