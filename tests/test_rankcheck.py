@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,21 @@ import numpy as np
 import pytest
 from scipy import stats
 from toy_study import ToyEvaluator, toy_card, toy_cost, toy_recipe, toy_score, toy_space
+from workshop import write_cards
 
 from hrnas.cards.study import ZERO_COST, Rung
 from hrnas.cards.trainer import Schedule
-from hrnas.ledger import Ledger
+from hrnas.cli import main
+from hrnas.ledger import Ledger, StudyRecord
 from hrnas.rank_statistics import difference, draw_counts, estimate, kendall, ratio, spearman, top_regret
 from hrnas.reading import UserError
-from hrnas.search.rank_rows import Row, read_rows
-from hrnas.search.rankcheck import budgets_of, check_ranking
+from hrnas.report.facts import read_facts, study_facts
+from hrnas.report.figures import agreement_figure, trust_figure
+from hrnas.report.page import render_page
+from hrnas.report.trust import Decision, Trust, decision, format_trust, trust_facts
+from hrnas.search.rank_document import describe
+from hrnas.search.rank_rows import Row, read_rows, read_table
+from hrnas.search.rankcheck import budgets_of, check_ranking, shares_of
 from hrnas.search.study import open_study
 from hrnas.space.architecture import Architecture
 
@@ -165,6 +173,8 @@ def check(folder: Path, evaluator: Any = None, **said: Any) -> dict[str, Any]:
     """Check the toy study's ranking; its only rung has one epoch, so the reference has three."""
     card, space, recipe = toy_card(**said.pop("card", {})), toy_space(**said.pop("choices", {})), toy_recipe()
     trains = evaluator or ToyEvaluator()
+    if "table" in said:
+        said["table"] = read_table(said["table"], space, shares_of)
     evaluators = {"zero_cost": toy_zero_cost, "proxy": trains, "reference": trains} | said.pop("evaluators", {})
     ledger = open_study(card, space, recipe, folder, {})
     try:
@@ -342,3 +352,142 @@ def test_rows_of_another_recipe_are_measured_again(tmp_path: Path):
     check(tmp_path, trains)
     assert len(trains.calls) == 3 * 12
     assert isinstance(read_rows(path)[0], Row)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# what the page says
+
+PROXY = Decision("proxy", 3)
+
+
+def made_up(n: int = 24, seeds: int = 2) -> dict[str, Any]:
+    """A document of made-up rows: the costs know next to nothing, NASWOT a little, the proxy of three epochs much."""
+    rng = np.random.default_rng(0)
+    noise = {("params", 0): 9.0, ("macs", 0): 9.0, ("naswot", 0): 1.0, ("proxy", 3): 0.5, ("proxy", 9): 0.3}
+    rows = [
+        Row(f"{number:012x}", (number,), name, budget, seed, float(worth + far * rng.normal()), None, 2.0 * budget, "x")
+        for number, worth in enumerate(rng.normal(size=n))
+        for (name, budget), far in noise.items()
+        for seed in range(seeds if name == "proxy" else 1)
+    ]
+    found = describe(rows, 9, {"0" * 12: "<b>a point</b>"})
+    return {"study": "toy", "space": "toy", "measured": 0.0, "trainings": "made up", "failed": [], **found}
+
+
+def test_a_study_that_was_never_checked_says_so():
+    card = {"name": "toy", "ladder": [{"fidelity": "proxy", "epochs": 2}, {"fidelity": "proxy", "epochs": 6}]}
+    facts = study_facts(StudyRecord("toy", card, {}, {}, 0.0), [], [])
+    assert facts.trust.verdict == (
+        "What decides is proxy training of 6 epochs. How far its ranking can be trusted is unknown: never measured; "
+        "`hrnas rankcheck toy` measures it."
+    )
+    assert "unknown: never measured; `hrnas rankcheck toy` measures it" in render_page(facts)
+
+
+def test_what_decides_is_what_the_rung_measures():
+    ladder = [{"fidelity": "cost"}, {"fidelity": "zero_cost", "by": "zico"}, {"fidelity": "inherited"}, {"epochs": 4}]
+    assert decision("cost", 0, ladder) == ("params", 0)
+    assert decision("zero_cost", 1, ladder) == ("zico", 0)
+    assert decision("inherited", 2, ladder) == ("inherited", 0)
+    assert decision("proxy", 3, ladder) == ("proxy", 4)
+    assert decision("full", 0, ladder) == ("full", 0)
+
+
+def test_the_verdict_is_of_the_budget_that_decided_and_of_another_seed():
+    document = made_up()
+    trust = trust_facts(document, PROXY, "toy")
+    assert [row.name for row in trust.rows if row.decided] == [
+        "proxy, 3 epochs, other seed",
+        "proxy, 3 epochs, same seed",
+    ]
+    value, low, high = row_of(document, "proxy, 3 epochs, other seed")["tau"]
+    assert (
+        f"agrees with that of trainings of 9 epochs by Kendall's tau {value:.2f} [{low:.2f}, {high:.2f}]"
+        in trust.verdict
+    )
+    assert "over 24 architectures." in trust.verdict and "Two seeds of those agree by" in trust.verdict
+    assert "It ranks better than MACs alone, by" in trust.verdict
+    other = trust_facts(document, Decision("proxy", 5), "toy").verdict
+    assert "What decides is proxy training of 5 epochs. How far it can be trusted is unknown" in other
+    assert "It is no stand-in for anything longer" in trust_facts(document, Decision("proxy", 9), "toy").verdict
+    assert (
+        "What decides is full training. It is no stand-in" in trust_facts(document, Decision("full", 0), "toy").verdict
+    )
+    assert trust_facts(document, Decision("naswot", 0), "toy").verdict.startswith("What decides is NASWOT. Its ranking")
+
+
+def test_one_seed_alone_is_said_to_share_its_luck():
+    verdict = trust_facts(made_up(seeds=1), PROXY, "toy").verdict
+    assert "with the same seed as theirs and so with part of their luck" in verdict
+    assert "How well two seeds of those agree with each other was not measured" in verdict
+
+
+def test_a_measure_that_is_not_shown_to_beat_a_cost_is_said_not_to_be():
+    document = made_up()
+    row = row_of(document, "proxy, 3 epochs, other seed")
+    row["above_macs"], row["above_params"] = [0.1, -0.1, 0.3], [-0.2, -0.3, -0.1]
+    verdict = trust_facts(document, PROXY, "toy").verdict
+    assert "That it ranks better than MACs alone is not shown: the difference is 0.10 [-0.10, 0.30]." in verdict
+    assert "It ranks worse than the number of parameters alone" in verdict
+    row["tau"] = None
+    assert "It cannot tell the 24 architectures of the rank check apart" in trust_facts(document, PROXY, "toy").verdict
+
+
+def test_figures_show_what_the_document_says():
+    document = made_up()
+    trust = trust_facts(document, PROXY, "toy")
+    (bars,) = trust_figure(trust).data
+    assert {*zip(bars.y, bars.x, strict=True)} == {(row.name, row.tau.value) for row in trust.rows if row.tau}
+    lines = [shape for shape in trust_figure(trust).layout.shapes if shape.type == "line"]
+    assert [line.x0 for line in lines] == [document["ceiling"]["tau"][0]]
+    (points,) = agreement_figure(trust).data
+    assert trust.shown == "proxy, 3 epochs, other seed" and len(points.x) == 24
+    first = document["points"][0]
+    assert points.x[0] == first["values"][trust.shown]
+    assert points.y[0] == pytest.approx(np.mean(first["reference"]))
+    assert points.y[0] + points.error_y.array[0] == pytest.approx(max(first["reference"]))
+    assert "&lt;b&gt;a point" in points.hovertext[0]
+    assert not trust_figure(trust_facts(made_up(seeds=1), PROXY, "toy")).layout.shapes
+
+
+def test_the_page_and_the_terminal_show_every_measure():
+    document = made_up() | {"failed": ["abc: proxy: Diverged: <NaN>"]}
+    card = {"name": "toy", "ladder": [{"fidelity": "proxy", "epochs": 3}]}
+    facts = study_facts(StudyRecord("toy", card, {}, {}, 0.0), [], [], document)
+    page, text = render_page(facts), format_trust(facts.trust)
+    for row in document["rows"]:
+        for part in row["tau"]:
+            assert f"{part:.2f}" in page and f"{part:.2f}" in text
+    assert '"agreement":' in page and "Not measured: abc: proxy: Diverged: &lt;NaN&gt;" in page
+    assert facts.trust.verdict in text and "failed: abc: proxy" in text
+    assert isinstance(facts.trust, Trust)
+
+
+def test_the_word_checks_a_card_and_then_its_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    write_cards(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert main(["rankcheck", "tiny", "--count", "4", "--quiet", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["architectures"] == 4 and document["reference"]["budget"] == 3
+    rows = (tmp_path / "runs/tiny/rankcheck.csv").read_text()
+    assert main(["rankcheck", "tiny", "--count", "4", "--quiet"]) == 0
+    printed = capsys.readouterr()
+    assert (tmp_path / "runs/tiny/rankcheck.csv").read_text() == rows  # nothing was measured again
+    assert "proxy, 1 epoch, same seed" in printed.out and "report: runs/tiny/report.html" in printed.out
+    assert "Its ranking agrees with that of trainings of 3 epochs" in re.sub(
+        "<[^>]*>", "", (tmp_path / "runs/tiny/report.html").read_text()
+    )
+    assert main(["search", "tiny", "--quiet"]) == 0  # the run folder is the search's
+    ledger = Ledger.open(tmp_path / "runs/tiny/ledger.sqlite")
+    assert read_facts(ledger).finished == 2 and any(row.decided for row in read_facts(ledger).trust.rows)
+    ledger.close()
+    assert main(["rankcheck", "tyni"]) == 2
+    error = capsys.readouterr().err
+    assert "no study 'tyni'" in error and "no card 'tyni' in studies; did you mean tiny?" in error
+    assert main(["rankcheck", "tiny", "--table", "none.csv"]) == 2
+    assert "none.csv: there is no such table" in capsys.readouterr().err
+    (tmp_path / "studies/tiny.yaml").rename(tmp_path / "studies/other.yaml")
+    assert main(["rankcheck", "other", "--table", "none.csv", "--runs", "new"]) == 2
+    assert not (tmp_path / "new").exists()  # a mistake leaves no folder behind

@@ -10,7 +10,8 @@ from hrnas.cards.study import COSTS, Rung, StudyCard
 from hrnas.cards.trainer import Recipe
 from hrnas.names import SUPERNET_FILE, SUPERNET_FOLDER
 from hrnas.search.launch import ask_supernet, describe_environment, find_card_or_study, study_recipe
-from hrnas.search.rankcheck import OnUnit, budgets_of, check_ranking
+from hrnas.search.rank_rows import read_table
+from hrnas.search.rankcheck import OnUnit, budgets_of, check_ranking, shares_of
 from hrnas.search.study import open_study
 from hrnas.search.worker import Evaluator
 from hrnas.space.architecture import Architecture
@@ -44,6 +45,7 @@ def launch_rankcheck(
     if data is not None:
         card = card.with_changes(data=study_recipe(card).at(data).data.model_dump(mode="json"))
     space, recipe = load_space(card.space), study_recipe(card)
+    recorded = None if table is None else read_table(table, space, shares_of)
     evaluators, keypoints = _evaluators(card, recipe, folder, table)
 
     def count_cost(architecture: Architecture) -> dict[str, float]:
@@ -62,7 +64,7 @@ def launch_rankcheck(
             count_cost,
             count=count,
             seeds=seeds,
-            table=table,
+            table=recorded,
             on_unit=on_unit,
         )
     finally:

@@ -30,6 +30,14 @@ class Row(NamedTuple):
     of: str  # what else decides the value: recipe, data and input, or the supernet
 
 
+class Table(NamedTuple):
+    """A recorded table: rows of trainings and costs, and how many epochs its trainings last."""
+
+    name: str
+    rows: tuple[Row, ...]
+    epochs: int
+
+
 def read_rows(path: Path) -> list[Row]:
     """The rows of a rank check so far; none where there is no file.
 
@@ -52,14 +60,11 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
     write_atomically(path, text.getvalue())
 
 
-def read_table(path: Path, space: SearchSpace, budgets: Callable[[int], Sequence[int]]) -> tuple[list[Row], int]:
+def read_table(path: Path, space: SearchSpace, budgets: Callable[[int], Sequence[int]]) -> Table:
     """Read architectures and their trainings from a recorded table: one line for each of them, each seed and epoch.
 
     Args:
         budgets: which epochs of a training that long are taken; the last one always is.
-
-    Returns:
-        rows, also of parameters and MACs, in the table's order, and how many epochs the trainings last.
 
     Raises:
         UserError: there is no such table, it is not as it must be, or its architectures lie in another space.
@@ -88,7 +93,7 @@ def read_table(path: Path, space: SearchSpace, budgets: Callable[[int], Sequence
             Row(key, genomes[key], name, 0, 0, value, None, 0.0, of)
             for name, value in zip(("params", "macs"), both, strict=True)
         ]
-    return rows, last
+    return Table(path.name, tuple(rows), last)
 
 
 def _check_member(path: Path, space: SearchSpace, key: str, genome: Genome) -> None:

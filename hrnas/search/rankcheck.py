@@ -24,7 +24,7 @@ from hrnas.ledger import Ledger
 from hrnas.reading import UserError, write_atomically
 from hrnas.search.limits import CountCost
 from hrnas.search.rank_document import COSTS, FEWEST, describe
-from hrnas.search.rank_rows import TRAINED, Row, read_rows, read_table, write_rows
+from hrnas.search.rank_rows import TRAINED, Row, Table, read_rows, write_rows
 from hrnas.search.study import conditions_of, published_points
 from hrnas.search.worker import Evaluator
 from hrnas.space.genome import Genome
@@ -89,7 +89,7 @@ def check_ranking(
     *,
     count: int | None = None,
     seeds: int = 2,
-    table: Path | None = None,
+    table: Table | None = None,
     on_unit: OnUnit = lambda done, total: None,
 ) -> dict[str, Any]:
     """Measure what is still missing, and say what all of it means.
@@ -100,21 +100,21 @@ def check_ranking(
         count: architectures to draw (default: 24); the published points in the space come on top. With a table: the
             first so many of its architectures (default: all).
         seeds: of the trainings; the first is the study's own.
-        table: take architectures and trainings from this file instead of training.
+        table: take architectures and trainings from there instead of training.
 
     Returns:
         the document that is also in `rankcheck.json` and in the ledger.
 
     Raises:
-        UserError: the table or the rows of before are not as they must be, or too few architectures are within limits.
+        UserError: the rows of before are not as they must be, or too few architectures are within the limits.
     """
     of = _label(card, recipe)
     path = folder / ROWS_FILE
     rows = read_rows(path)
     if table is not None:
-        recorded, longest = read_table(table, space, shares_of)
-        keys = list(dict.fromkeys(row.key for row in recorded))[:count]
-        recorded = [row for row in recorded if row.key in set(keys)]
+        longest = table.epochs
+        keys = list(dict.fromkeys(row.key for row in table.rows))[:count]
+        recorded = [row for row in table.rows if row.key in set(keys)]
         genomes = {row.key: row.genome for row in recorded}
         plan = list(_untrained(evaluators, of, card.driver.seed))
     else:
@@ -230,8 +230,8 @@ def _untrained(evaluators: Mapping[str, Evaluator], of: str, seed: int) -> Itera
         yield Measure(ZERO_COST, evaluators["zero_cost"], Rung(fidelity="zero_cost"), seed, of)
     if "inherited" in evaluators:
         evaluator = evaluators["inherited"]
-        # an evaluator may say which weights it reads: those of a supernet that learnt on are others
-        which = getattr(evaluator, "weights", "")
+        # a supernet that learnt on has another name, and its scores are others
+        which = getattr(evaluator, "id", "")
         yield Measure(("inherited",), evaluator, Rung(fidelity="inherited"), seed, f"{of}, {which}" if which else of)
 
 
