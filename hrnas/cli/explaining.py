@@ -17,6 +17,7 @@ from hrnas.reading import UserError, format_size
     Argument("--input", "HxW", "the network's input in pixels (default: 256x192)", as_size),
     Argument("--keypoints", "N", "heatmaps that come out (default: 17)", as_keypoints),
     Argument("--published", "", "instead of an ARCHITECTURE: all published networks, as their papers count"),
+    Argument("--supernet", "SPACE", "instead of an ARCHITECTURE: the weights that all networks of a space share"),
     RUNS,
     JSON,
 )
@@ -25,8 +26,10 @@ def profile(said: Namespace) -> int:
 
     They are counted in each of the ways in which the papers count them; docs/cli.md says which is which. With
     --published, what the papers print of their networks is compared with what hrnas counts, each figure on its paper's
-    own scale.
+    own scale. With --supernet, the store of a space's shared weights is counted.
     """
+    if said.supernet is not None:
+        return _profile_supernet(said)
     if said.published:
         return _profile_published(said)
     if said.architecture is None:
@@ -62,6 +65,33 @@ def _profile_published(said: Namespace) -> int:
         raise UserError(f"hrnas profile: --published counts all networks as their papers do; leave out {too_much}")
     rows = read_rows()
     print(to_json({"published": as_json(rows)}) if said.json else format_rows(rows))
+    return 0
+
+
+def _profile_supernet(said: Namespace) -> int:
+    from hrnas.nets.supernet import lay_out, sizes_by_part
+    from hrnas.space.search_space import load_space
+
+    taken = {"ARCHITECTURE": said.architecture, "--input": said.input, "--published": said.published}
+    if any(taken.values()):
+        too_much = " and ".join(name for name, value in taken.items() if value)
+        raise UserError(f"hrnas profile: --supernet counts the weights of a whole space; leave out {too_much}")
+    space, keypoints = load_space(said.supernet), said.keypoints or 17
+    layout = lay_out(space, keypoints)
+    document = {
+        "space": space.name,
+        "keypoints": keypoints,
+        "tensors": len(layout.segments),
+        "params": layout.params,
+        "bytes": 4 * layout.params,
+        "bytes_with_moments": 12 * layout.params,
+    }
+    parts = sizes_by_part(layout)
+    if said.json:
+        print(to_json({**document, "parts": parts}))
+        return 0
+    print(table((name, brief(value)) for name, value in document.items()))
+    print("\n" + table((part, brief(params)) for part, params in parts.items()))
     return 0
 
 

@@ -22,6 +22,7 @@ from functools import lru_cache
 from typing import Any, Literal
 
 import torch
+from pydantic import BaseModel
 from torch import Tensor, nn
 
 from hrnas.nets.pose_net import PoseNet, Start, reset_layer
@@ -170,8 +171,8 @@ def lay_out(space: SearchSpace, keypoints: int) -> Layout:
     ends, naming = larger_ends(space, keypoints)
     found: dict[str, Segments] = {}
     layers: dict[str, nn.Module] = {}
-    for genome in space.cover(ends, naming):
-        net = _skeleton(_shallow(space.decode(genome)), keypoints)
+    for architecture in _members_with_every_name(space, ends, naming):
+        net = _skeleton(_shallow(architecture), keypoints)
         for name, segments in parameter_segments(net).items():
             any_depth, layer = _any_depth(_shared_name(name)), name.rpartition(".")[0]
             before = found.get(any_depth, segments)
@@ -183,6 +184,56 @@ def lay_out(space: SearchSpace, keypoints: int) -> Layout:
     names = {name: segments for place, segments in found.items() for name in _at_each_depth(place, depths)}
     places = {name: layer for place, layer in layers.items() for name in _at_each_depth(place, depths)}
     return Layout(ends, dict(sorted(names.items())), places)
+
+
+def _members_with_every_name(space: SearchSpace, ends: Genome, naming: set[int]) -> Iterator[Architecture]:
+    """Members among which every parameter's name occurs, where it is largest."""
+    covers = list(space.cover(ends, naming))
+    members = [space.decode(genome) for genome in covers]
+    yield from members
+    # rules mend what does not fit into a narrow network (a number of groups), which is a name of its own there
+    seen = set(map(_naming_options, members))
+    free = [i for i, gene in enumerate(space.genes) if gene.ordered and not gene.when and _is_width(gene.path)]
+    for index in free:
+        values = range(space.genes[index].size)
+        for value in values if ends[index] == 0 else reversed(values):  # from the widest on
+            for genome in covers:
+                narrow = space.decode((*genome[:index], value, *genome[index + 1 :]))
+                if (options := _naming_options(narrow)) not in seen:
+                    seen.add(options)
+                    yield narrow
+
+
+def _is_width(path: str) -> bool:
+    return path.startswith("widths") or path == "stem.out"
+
+
+def _naming_options(architecture: Architecture) -> tuple[str, ...]:
+    """All that parameters' names depend on, apart from depths."""
+    same = architecture.stem.out == architecture.widths[0]  # then the first transition leaves the finest branch alone
+    return (f"{same}", *_labels(architecture.stem), *_labels(architecture.head), *_labels(architecture.stages))
+
+
+def _labels(options: object) -> Iterator[str]:
+    if isinstance(options, tuple):
+        for each in options:
+            yield from _labels(each)
+    elif isinstance(options, BaseModel):
+        yield getattr(options, "label", "")
+        for name in type(options).model_fields:
+            yield from _labels(getattr(options, name))
+
+
+def sizes_by_part(layout: Layout) -> dict[str, int]:
+    """How many numbers each kind of part has in the store, the largest first: a row, a weighting inside rows, ..."""
+    sizes: dict[str, int] = {}
+    for name, segments in layout.segments.items():
+        words = [word for word in _any_depth(name).split(".") if word != "*" and not word.isdigit()]
+        part = " ".join(
+            words[:2] if words[0] in ("stem", "head") else words[1:3] if "steps" not in words else words[2:4]
+        )
+        sizes[part] = sizes.get(part, 0) + math.prod(shape_of(segments))
+    return dict(sorted(sizes.items(), key=lambda item: -item[1]))
 
 
 def _depths(space: SearchSpace, ends: Genome) -> dict[int, set[tuple[int, int]]]:
