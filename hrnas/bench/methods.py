@@ -93,7 +93,7 @@ def search_with_driver(driver: Mapping[str, Any], problem: Problem, seed: int) -
             "published": "none",
         }
     )
-    asked = make_driver(card, problem.space)
+    asked = make_driver(card, problem.space, problem.costs)
     known: dict[Genome, Values] = {}
     number = useless = 0
     while True:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -125,17 +126,23 @@ def numbers_of(genomes: Sequence[Genome]) -> Ints:
 # costs
 
 
-def count(numbers: Ints) -> tuple[Ints, Ints]:
+@overload
+def count(numbers: Ints) -> tuple[Ints, Ints]: ...
+@overload
+def count(numbers: Sequence[int]) -> tuple[int, int]: ...
+def count(numbers: Any) -> Any:
     """Parameters and operations of networks, every digit as the table prints them.
 
     Operations are multiply-accumulates of convolutions, 2 for each number that is normalised, and the bias of the last
     layer: thop's, at 128x128 with the head that tells 50 classes.
 
     Args:
-        numbers: (networks, 27).
+        numbers: (networks, 27), or the 27 numbers of one network, whose costs are plain numbers then.
     """
-    of = {gene.path: numbers[:, index] for index, gene in enumerate(GENES)}
-    tally = _Tally(len(numbers))
+    of = dict(
+        zip([gene.path for gene in GENES], numbers.T if isinstance(numbers, np.ndarray) else numbers, strict=True)
+    )
+    tally = _Tally()
     tally.conv(3, of["stem1_ch"], 3, SIDE // 2)
     tally.conv(of["stem1_ch"], of["stem2_ch"], 3, SIDE // 4)
     before = [of["stem2_ch"]]
@@ -148,8 +155,8 @@ def count(numbers: Ints) -> tuple[Ints, Ints]:
             tally.conv(width, width, 3, _side(branch), 2 * modules * of[f"s{stage}_convs{branch + 1}"])
         before = widths
     tally.conv(sum(before), of["last_ch"], 1, _side(3))
-    tally.params += (of["last_ch"] + 1) * CLASSES
-    tally.operations += (of["last_ch"] + 1) * CLASSES
+    tally.params = tally.params + (of["last_ch"] + 1) * CLASSES
+    tally.operations = tally.operations + (of["last_ch"] + 1) * CLASSES
     return tally.params, tally.operations
 
 
@@ -157,7 +164,7 @@ def _side(branch: int) -> int:
     return SIDE // 4 >> branch
 
 
-def _count_fusion(tally: _Tally, before: list[Ints], after: list[Ints], times: Ints | int) -> None:
+def _count_fusion(tally: _Tally, before: Sequence[Any], after: Sequence[Any], times: Any) -> None:
     """Each branch hears itself and its neighbours; one that is new is made from the finest fused one above it."""
     for target, outputs in enumerate(after[: len(before)]):
         for source in range(max(target - 1, 0), min(target + 2, len(before))):
@@ -169,15 +176,17 @@ def _count_fusion(tally: _Tally, before: list[Ints], after: list[Ints], times: I
 
 
 class _Tally:
-    def __init__(self, networks: int) -> None:
-        self.params = np.zeros(networks, dtype=np.int64)
-        self.operations = np.zeros(networks, dtype=np.int64)
+    """Costs so far: numbers of one network, or arrays of many."""
 
-    def conv(self, inputs: Ints | int, outputs: Ints, kernel: int, side: int, times: Ints | int = 1) -> None:
+    def __init__(self) -> None:
+        self.params: Any = 0
+        self.operations: Any = 0
+
+    def conv(self, inputs: Any, outputs: Any, kernel: int, side: int, times: Any = 1) -> None:
         """A convolution and a norm, which make a map of this side."""
         weights = inputs * outputs * kernel**2
-        self.params += times * (weights + 2 * outputs)
-        self.operations += times * (weights + 2 * outputs) * side**2
+        self.params = self.params + times * (weights + 2 * outputs)
+        self.operations = self.operations + times * (weights + 2 * outputs) * side**2
 
 
 # ---------------------------------------------------------------------------------------------------------------------

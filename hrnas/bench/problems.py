@@ -156,8 +156,8 @@ class Modelled:
 
     def costs(self, genome: Genome) -> dict[str, float]:
         """Both, whichever is a goal."""
-        params, operations = count(numbers_of([genome]))
-        return {"params": float(params[0]), "all_ops": float(operations[0] / 1e9)}
+        params, operations = count([gene.values[index] for gene, index in zip(GENES, genome, strict=True)])
+        return {"params": float(params), "all_ops": operations / 1e9}
 
     def _measure(self, genomes: Sequence[Genome]) -> Floats:
         """(genomes, 2): score and cost."""
@@ -289,12 +289,16 @@ class RecordedTraining:
     seconds: list[float] = field(default_factory=list)
 
 
-def read_training(path: Path = TABLE) -> list[RecordedTraining]:
+def read_training(path: Path | None = None) -> list[RecordedTraining]:
     """All recorded trainings, in the order in which they were made.
+
+    Args:
+        path: of the table (default: the one that hrnas ships).
 
     Raises:
         UserError: there is no such table.
     """
+    path = path or TABLE
     if not path.is_file():
         raise UserError(f"no recorded table {path}: benchmarks/record_table.py makes it")
     found: dict[tuple[str, int], RecordedTraining] = {}

@@ -71,7 +71,7 @@ def replay(problem: Problem, trained: Mapping[Genome, RecordedTraining], card: S
         card: from `ladder_card`; its driver's seed is the replay's.
     """
     seed = card.driver.seed
-    driver = make_driver(card, problem.space)
+    driver = make_driver(card, problem.space, problem.costs)
     trials: list[Trial] = []
     asks: list[Ask] = []
     seen: set[Genome] = set()
