@@ -2,9 +2,9 @@
 
     python benchmarks/supernet_step.py [--space joint] [--count 20]
 
-Both step on the same batch, one after the other; each ratio is of the medians of several rounds of CPU time, so that other
-work on the machine counts little. The last lines say how long a skeleton takes: of an architecture whose pieces were never
-seen, and of one that was.
+Both step on the same batch, one after the other; each ratio is of the medians of several rounds of CPU time, so that
+other work on the machine counts little. The last lines say how long a skeleton takes: of an architecture whose pieces
+were never seen, and of one that was.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import csv
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -73,7 +74,7 @@ def main() -> None:
         architecture = space.decode(genome)
         shared.sampler.genome = genome
         alone = Training(shared.supernet.extract(architecture).train(), recipe)
-        own, ours = _seconds(lambda: alone._learn(batch, 1.0), lambda: shared._learn(batch, 1.0))
+        own, ours = _seconds(partial(alone._learn, batch, 1.0), partial(shared._learn, batch, 1.0))
         rows.append((said.space, architecture.key, f"{own:.4f}", f"{ours:.4f}", f"{ours / own:.3f}"))
         print(*rows[-1], flush=True)
     with RESULTS.open("w", newline="") as file:

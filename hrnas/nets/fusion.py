@@ -7,16 +7,19 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from hrnas.nets.layers import ConvNorm, Path, SeparableConv, released_twice
+from hrnas.nets.skeleton import piece
 
 Up = Callable[[int, int, int], nn.Module]
 Down = Callable[[tuple[int, ...]], nn.Module]
 
 
+@piece
 def dense(inputs: int, outputs: int, stride: int, act: bool = True) -> nn.Module:
     """A dense 3x3 convolution, as in HRNet."""
     return ConvNorm(inputs, outputs, 3, stride, act=act)
 
 
+@piece
 def separable(inputs: int, outputs: int, stride: int, act: bool = True) -> nn.Module:
     """A depthwise 3x3 and a 1x1 convolution, as in Lite-HRNet."""
     return SeparableConv(inputs, outputs, 3, stride, act=act)
@@ -26,7 +29,7 @@ def upsampled(convolution: Callable[[int, int], nn.Module]) -> Up:
     """A convolution to the new width, then nearest upsampling; with 1x1 and norm as HRNet brings a coarse branch up."""
 
     def up(inputs: int, outputs: int, halvings: int) -> nn.Module:
-        return nn.Sequential(convolution(inputs, outputs), nn.Upsample(scale_factor=2**halvings, mode="nearest"))
+        return nn.Sequential(piece(convolution)(inputs, outputs), nn.Upsample(scale_factor=2**halvings, mode="nearest"))
 
     return up
 
