@@ -376,7 +376,9 @@ def test_the_page_tells_how_it_was_measured() -> None:
     lost = evaluation("b", 0.0, state="failed", seconds=5.0, cpu_seconds=9.0)
     random = facts_of(trial(0, 0.4, 1e8), driver={"kind": "random"})
     record = StudyRecord("made_up", card(), {}, {"packages": {"hrnas": "0.1"}, "commit": "45+"}, 0.0)
-    facts = study_facts(record, [replace(one, evaluations=(done, other, full, lost))], (), rival=random)
+    facts = study_facts(
+        record, [replace(one, evaluations=(done, other, full, lost))], (), None, random, {"seconds": 3600.0}
+    )
     table = facts.tables[0]
     rows = dict(table.rows)
     assert table.title == "How this was measured"
@@ -385,6 +387,7 @@ def test_the_page_tells_how_it_was_measured() -> None:
     assert (rows["seed of the driver"], rows["seed of the data"], rows["seeds of training"]) == ("1", "7", "0, 2")
     assert rows["compared with"] == "made_up (random)"
     assert rows["time of proxy training"] == "1 min 35 s, 2 min 49 s CPU; 3 evaluations, 1 failed"
+    assert rows["time of supernet training"] == "1 h, CPU not recorded"
     assert rows["time of full training of picks"] == "2 h, CPU not recorded; 1 evaluation"
     ways = [value for name, value in table.rows if name == "trained and scored by"]
     assert ways == ["ab, input 128x96, proxy", "lite f, 210 epochs, input 128x96, full"]

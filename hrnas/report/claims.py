@@ -116,7 +116,11 @@ def _against(best: Point, sections: Sequence[Section], card: Mapping[str, Any], 
         )
     ways, as_far = _relabellings(mine, others)
     verdict = (
-        "yes" if as_far <= CHANCE * ways else "not known" if statistics.fmean(mine) > statistics.fmean(others) else "no"
+        "yes"
+        if as_far <= CHANCE * ways
+        else "not known"
+        if statistics.fmean(mine) >= statistics.fmean(others)
+        else "no"
     )
     text = (
         f"Checked: whether {duel}: {verdict}. Retrained from scratch ({label}), they score {describe_range(mine)} "

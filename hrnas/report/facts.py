@@ -196,9 +196,11 @@ class FrontRow(NamedTuple):
 # from the ledger
 
 
-def read_facts(ledger: Ledger, rival: StudyFacts | None = None) -> StudyFacts:
-    """Read everything that the page shows from a ledger; `rival` as in `study_facts`."""
-    return study_facts(ledger.study(), ledger.trials(), ledger.proposals(), ledger.rank_check(), rival)
+def read_facts(
+    ledger: Ledger, rival: StudyFacts | None = None, supernet: Mapping[str, Any] | None = None
+) -> StudyFacts:
+    """Read everything that the page shows from a ledger; `rival` and `supernet` as in `study_facts`."""
+    return study_facts(ledger.study(), ledger.trials(), ledger.proposals(), ledger.rank_check(), rival, supernet)
 
 
 def study_facts(
@@ -207,12 +209,14 @@ def study_facts(
     proposals: Sequence[Proposal],
     rank_check: Mapping[str, Any] | None = None,
     rival: StudyFacts | None = None,
+    supernet: Mapping[str, Any] | None = None,
 ) -> StudyFacts:
     """Decide what a study's trials say.
 
     Args:
         rank_check: the document of `hrnas rankcheck`, if there is one.
         rival: another study that this one's winner is held against, usually a random search.
+        supernet: what the run folder tells of the study's supernet, if it has one.
     """
     card = _without_password(record.card)
     data = _data(card, record.resolved)
@@ -233,7 +237,9 @@ def study_facts(
         proposals=_proposal_outcomes(proposals, card),
         evaluations=_evaluation_outcomes(evaluations),
         tables=(
-            Table("How this was measured", protocol(card, data, evaluations, record.environment, rival)),
+            Table(
+                "How this was measured", protocol(card, data, evaluations, record.environment, rival, supernet or {})
+            ),
             _environment(record),
         ),
         summary=summary(finished, wanted, sections),

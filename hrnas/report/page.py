@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
 from hrnas.ledger import Ledger
-from hrnas.names import open_study, study_as_typed
+from hrnas.names import SUPERNET_FILE, SUPERNET_FOLDER, open_study, study_as_typed
 from hrnas.reading import write_atomically
 from hrnas.report.facts import StudyFacts, front_table, read_facts
 from hrnas.report.figures import (
@@ -58,13 +58,19 @@ def write_report(folder: Path | str, ledger: Ledger | None = None, rival: StudyF
     folder = Path(folder)
     opened = ledger or open_study(str(folder))
     try:
-        facts = read_facts(opened, rival)
+        facts = read_facts(opened, rival, _supernet(folder))
     finally:
         if ledger is None:
             opened.close()
     page = folder / FILE
     write_atomically(page, render_page(facts, study=study_as_typed(folder, facts.name)))
     return page
+
+
+def _supernet(folder: Path) -> dict[str, Any]:
+    """What the study's run folder tells of its supernet; empty where there is none."""
+    file = folder / SUPERNET_FOLDER / SUPERNET_FILE
+    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
 
 
 def render_page(facts: StudyFacts, study: str | None = None) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from hrnas.ledger import FIDELITIES, Evaluation
+from hrnas.ledger import Evaluation
 from hrnas.report.words import count, format_seconds
 
 if TYPE_CHECKING:
@@ -34,37 +34,32 @@ def protocol(
     evaluations: Sequence[Evaluation],
     environment: Mapping[str, Any],
     rival: StudyFacts | None,
+    supernet: Mapping[str, Any],
 ) -> tuple[tuple[str, str], ...]:
     """Question and answer, in the checklist's order.
 
     Args:
         data: the data section of the recipe that the study trained by.
         rival: the study that the winner was held against.
+        supernet: what its run folder tells of the supernet's training; empty where there is none.
     """
     done = [one for one in evaluations if one.state == "done"]
-    by_part = {part: [e for e in done if e.identity.fidelity == part] for part in FIDELITIES}
+    driver = card.get("driver") or {}
+    first = {part: one for part in PARTS for one in reversed(done) if one.identity.fidelity == part}
+    packages = environment.get("packages") or {}
     rows = [
-        (
-            "code",
-            f"hrnas {(environment.get('packages') or {}).get('hrnas', '')} {environment.get('commit') or ''}".strip(),
-        ),
-        ("search space", str(card.get("space") or "")),
-        ("driver", _driver(card.get("driver") or {})),
-        *(("trained and scored by", how) for how in dict.fromkeys(_how(one) for one in done)),
+        ("code", " ".join(["hrnas", str(packages.get("hrnas", "")), str(environment.get("commit") or "")]).strip()),
+        ("search space", _text(card.get("space"))),
+        ("driver", _driver(driver)),
+        *(("trained and scored by", how) for how in dict.fromkeys(map(_how, done))),
         *(("data", label) for label in dict.fromkeys(one.identity.data for one in done)),
-        *(
-            ("split", _split(part, found[0]))
-            for part, found in by_part.items()
-            if found and "persons" in found[0].scores
-        ),
-        ("seed of the driver", _text((card.get("driver") or {}).get("seed"))),
+        *(("split", _split(part, one)) for part, one in first.items() if "persons" in one.scores),
+        ("seed of the driver", _text(driver.get("seed"))),
         ("seed of the data", _text(data.get("seed"))),
         ("seeds of training", _seeds(evaluations)),
-        (
-            "compared with",
-            f"{rival.name} ({_driver(rival.card.get('driver') or {})})" if rival else "no other study yet",
-        ),
-        *((f"time of {PARTS[part]}", _time(part, evaluations)) for part, found in by_part.items() if found),
+        ("compared with", f"{rival.name} ({_driver(rival.card['driver'])})" if rival else "no other study yet"),
+        ("time of supernet training", _spent(supernet["seconds"], supernet.get("cpu_seconds")) if supernet else ""),
+        *((f"time of {PARTS[part]}", _time(part, evaluations)) for part in first),
     ]
     return tuple((name, value) for name, value in rows if value)
 
@@ -96,11 +91,13 @@ def _time(part: str, evaluations: Sequence[Evaluation]) -> str:
     ended = [one for one in evaluations if one.identity.fidelity == part and one.seconds is not None]
     wall = sum(one.seconds or 0.0 for one in ended)
     known = [one.cpu_seconds for one in ended if one.cpu_seconds is not None]
-    cpu = f"{format_seconds(sum(known))} CPU" if len(known) == len(ended) else "CPU not recorded"
     failed = sum(one.state == "failed" for one in ended)
-    return f"{format_seconds(wall)}, {cpu}; {count(len(ended), 'evaluation')}" + (
-        f", {failed} failed" if failed else ""
-    )
+    spent = _spent(wall, sum(known) if len(known) == len(ended) else None)
+    return f"{spent}; {count(len(ended), 'evaluation')}" + (f", {failed} failed" if failed else "")
+
+
+def _spent(wall: float, cpu: float | None) -> str:
+    return f"{format_seconds(wall)}, " + ("CPU not recorded" if cpu is None else f"{format_seconds(cpu)} CPU")
 
 
 def _text(value: object) -> str:

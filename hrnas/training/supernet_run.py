@@ -4,7 +4,7 @@ training.pt           the last checkpoint: the same command goes on from it
 log.csv               a line for each epoch: loss, seconds, networks that took no part in a step
 published.csv         what the published points of the space scored with inherited weights, when that was asked
 weights.safetensors   the shared weights at the end
-supernet.json         what they are: space, trainer, rule, seconds
+supernet.json         what they are: space, trainer, rule, wall and CPU seconds
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def train_supernet(
     training.resume(folder / CHECKPOINT)
     log, batches = _Log(folder), _batches(sources, recipe, card.seed, ranks)
     while training.epoch < recipe.epochs:
-        began = time.monotonic()
+        began, cpu_began = time.monotonic(), time.process_time()
         training.run(
             batches,
             training.epoch + 1,
@@ -88,7 +88,8 @@ def train_supernet(
         if not ranks.leads:
             continue
         skipped = sum(training.skipped.values())
-        log.add(LOG, epoch=training.epoch, loss=training.loss, seconds=time.monotonic() - began, skipped=skipped)
+        spent = {"seconds": time.monotonic() - began, "cpu_seconds": time.process_time() - cpu_began}
+        log.add(LOG, epoch=training.epoch, loss=training.loss, **spent, skipped=skipped)
         if card.published_every and training.epoch % card.published_every == 0:
             for name, architecture in published:
                 found = inherited.scores(architecture)
@@ -98,7 +99,8 @@ def train_supernet(
             **identity,
             "params": supernet.layout.params,
             "tensors": len(supernet.layout.segments),
-            "seconds": log.seconds(),
+            "seconds": log.total("seconds"),
+            "cpu_seconds": log.total("cpu_seconds"),  # of this process
             "skipped": training.skipped,
         }
         save_supernet(folder, supernet.weights, about)
@@ -149,8 +151,8 @@ class _Log:
         writer.writerows([*rows, row])
         write_atomically(self._folder / file, text.getvalue())
 
-    def seconds(self) -> float:
-        return sum(float(row["seconds"]) for row in self._read(LOG))
+    def total(self, column: str) -> float:
+        return sum(float(row.get(column) or 0) for row in self._read(LOG))
 
     def _read(self, file: str) -> list[Mapping[str, str]]:
         path = self._folder / file
