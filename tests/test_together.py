@@ -86,6 +86,18 @@ def test_all_stop_when_one_is_asked_to_and_go_on_from_the_firsts_checkpoint(toge
 
 
 @pytest.mark.slow
+def test_two_processes_share_one_supernet_and_leave_out_what_is_not_finite_on_one(
+    together: list[dict[str, Any]],
+) -> None:
+    first, second = (found["shared"] for found in together)
+    for name, weight in first["weights"].items():
+        if ".residual." not in name:
+            assert torch.equal(weight, second["weights"][name]), name
+    assert first["skipped"] == second["skipped"] and sum(first["skipped"].values()) == 8  # a network in each step
+    assert same(first["optimiser"], second["optimiser"])
+
+
+@pytest.mark.slow
 def test_all_hear_of_the_firsts_mistake(together: list[dict[str, Any]]) -> None:
     assert [found["mistake"] for found in together] == ["a mistake", "a mistake"]
 

@@ -16,16 +16,20 @@ import yaml
 from torch import nn
 from workshop import SPACE
 
+from hrnas.cards.supernet import SupernetCard
 from hrnas.cards.trainer import Recipe
+from hrnas.nets.supernet import Supernet
 from hrnas.pose.batches import Batch, Batches
 from hrnas.pose.codecs import make_codec
 from hrnas.pose.crops import open_pictures
 from hrnas.pose.drawn import draw_people
 from hrnas.reading import UserError
 from hrnas.space.architecture import Architecture
+from hrnas.space.search_space import SpaceCard, space_from_card
 from hrnas.training.loop import Diverged, Stopped, Training
 from hrnas.training.proxy import make_net
 from hrnas.training.ranks import ALONE, Ranks, join_ranks
+from hrnas.training.supernet import SupernetTraining
 
 RECIPE = Recipe.model_validate(
     {
@@ -41,6 +45,7 @@ RECIPE = Recipe.model_validate(
         "clip": 1.0,
     }
 )
+SHARED = SPACE.partition("choices:")[0] + "choices: {'stages[all].row.kind': [shuffle, residual]}"
 ARCHITECTURE = Architecture.from_tree(yaml.safe_load(SPACE)["base"])
 
 
@@ -77,6 +82,20 @@ def train_plain(ranks: Ranks) -> Training:
 def train_pose_net(ranks: Ranks) -> Training:
     """Two epochs of a network as users train them."""
     training = Training(make_net(ARCHITECTURE, 17, RECIPE, 0), RECIPE, ranks=ranks)
+    training.run(make_batches(ranks), 2)
+    return training
+
+
+def train_shared(ranks: Ranks) -> SupernetTraining:
+    """Two epochs of shared weights; on the last process one row gives no finite numbers, so that all leave it out."""
+    space = space_from_card(SpaceCard.model_validate({"name": "shared", **yaml.safe_load(SHARED)}), "shared")
+    recipe = RECIPE.model_copy(update={"ema": None})
+    card = SupernetCard.model_validate({"trainer": "together", "rule": {"kind": "fair"}})
+    training = SupernetTraining(Supernet(space, 17), recipe, card, ranks=ranks)
+    if ranks.rank == ranks.count - 1 and ranks.count > 1:
+        for name, weight in training.supernet.weights.items():
+            if ".residual." in name:
+                weight.data.fill_(np.nan)
     training.run(make_batches(ranks), 2)
     return training
 
@@ -146,6 +165,7 @@ def main(folder: Path) -> None:
         found = {
             "plain": train_plain(ranks).state(),
             "pose": train_pose_net(ranks).state(),
+            "shared": train_shared(ranks).state(),
             "stopped": stop_and_go_on(ranks, folder),
             "mistake": hear_of_a_mistake(ranks),
             "diverged": diverge(ranks),
