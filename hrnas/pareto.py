@@ -6,6 +6,7 @@ Arrays are (points, goals) and every goal is to be *minimised*; `oriented` turns
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from hrnas.ledger import Evaluation, Trial
 
 __all__ = [
+    "Floats",
     "contributions",
     "front",
     "goal_value",
@@ -77,6 +79,12 @@ def ranks(values: ArrayLike) -> NDArray[np.int64]:
     distinct, back = np.unique(array, axis=0, return_inverse=True)
     rank = np.full(len(distinct), -1, dtype=np.int64)
     left, current = np.arange(len(distinct)), 0
+    if array.shape[1] == 2:  # in this order a point is dominated by a front exactly if by its last point
+        last: list[float] = []
+        for index, value in enumerate(distinct[:, 1].tolist()):
+            rank[index] = place = bisect_right(last, value)
+            last[place : place + 1] = [value]
+        return rank[back.reshape(-1)]
     while len(left):
         best = non_dominated(distinct[left])
         rank[left[best]] = current
@@ -216,8 +224,8 @@ def oriented(found: Sequence[tuple[Trial, Evaluation]], goals: Mapping[str, str]
     A cost spans decades, so that its plain hypervolume would be almost all about the largest networks; on a log axis a
     saving of a tenth counts the same everywhere (docs/decisions/004-hypervolume-in-decades.md).
     """
-    rows = [[_axis(way, goal_value(goal, *pair), goal) for goal, way in goals.items()] for pair in found]
-    return np.asarray(rows, dtype=np.float64).reshape(len(rows), len(goals))
+    columns = [[_axis(way, goal_value(goal, *pair), goal) for pair in found] for goal, way in goals.items()]
+    return np.asarray(columns, dtype=np.float64).reshape(len(goals), len(found)).T.copy()
 
 
 def oriented_reference(goals: Mapping[str, str], reference: Mapping[str, float]) -> list[float]:
@@ -234,8 +242,10 @@ def reference_point(
     """
     worst = {}
     for goal, way in goals.items():
-        largest = max((trial.costs.get(goal, 0.0) for trial in trials), default=0.0)
-        worst[goal] = float(reference.get(goal, 0.0 if way == "maximize" else limits.get(goal, largest or 1.0)))
+        if way == "maximize" or goal in reference or goal in limits:
+            worst[goal] = float(reference.get(goal, 0.0 if way == "maximize" else limits.get(goal, 0.0)))
+        else:
+            worst[goal] = float(max((trial.costs.get(goal, 0.0) for trial in trials), default=0.0) or 1.0)
     return worst
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -13,8 +16,17 @@ from workshop import SPACE
 
 from hrnas.cards.study import Rung, StudyCard
 from hrnas.cards.trainer import Recipe
-from hrnas.ledger import Ledger
+from hrnas.ledger import Evaluation, Identity, Ledger, Trial
+from hrnas.pareto import hypervolume, ranks
 from hrnas.reading import UserError, validate
+from hrnas.search.ladder import (
+    PROMOTIONS,
+    crowding_order,
+    epsilon_net_order,
+    hypervolume_order,
+    next_promotion,
+    rank_trials,
+)
 from hrnas.space.architecture import Architecture
 from hrnas.training.checkpoint import load_checkpoint
 from hrnas.training.proxy import ProxyTrainer
@@ -37,7 +49,8 @@ def test_a_rung_that_names_only_epochs_is_a_proxy_and_is_written_as_it_always_wa
 
 
 def test_fidelities_climb_from_cheap_to_dear_and_epochs_belong_to_training() -> None:
-    card = card_of({"fidelity": "cost"}, ZERO, INHERITED, {"epochs": 2}, {"epochs": 6})
+    ladder = {"fidelity": "cost"}, ZERO, INHERITED, {"epochs": 2}, {"epochs": 6}
+    card = card_of(*ladder, supernet={"trainer": "proxy_drawn"})
     assert [rung.fidelity for rung in card.ladder] == ["cost", "zero_cost", "inherited", "proxy", "proxy"]
     assert [card.epochs_added(rung) for rung in range(5)] == [0, 0, 0, 2, 4]
     assert (card.ladder[0].measure, card.ladder[1].measure) == ("params", "naswot")
@@ -75,6 +88,128 @@ def test_a_score_without_training_may_be_any_finite_number(tmp_path: Path, score
     assert run_toy(tmp_path, card, evaluators=evaluators).complete == fine
     found = Ledger.open(tmp_path / "ledger.sqlite").evaluations("done" if fine else "failed")
     assert found and all(e.identity.fidelity == "zero_cost" for e in found)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# who climbs
+
+
+def trials_of(points: Sequence[tuple[float, float]], fidelity: str = "proxy") -> list[Trial]:
+    """Trials with (score, macs), measured on the first rung."""
+    return [
+        Trial(number, str(number), {}, (number,), {"macs": macs}, "driver", "", (done(number, 0, score, fidelity),))
+        for number, (score, macs) in enumerate(points)
+    ]
+
+
+def done(number: int, rung: int, score: float, fidelity: str = "proxy") -> Evaluation:
+    who = Identity(str(number), fidelity, rung, "64x64", "drawn", "quick", 1)
+    return Evaluation(number, who, 1, "done", "", 0.0, {"score": score, "ap": 0.0}, 1.0, "", 0.0, 0.0)
+
+
+def order_of(points: Sequence[tuple[float, float]], **changes: Any) -> list[int]:
+    card = card_of({"epochs": 1}, {"epochs": 3}, reference={"macs": 1e8}, **changes)
+    return [trial.number for trial in rank_trials([(t, t.evaluations[0]) for t in trials_of(points)], card)]
+
+
+def climb_all(points: Sequence[tuple[float, float]], card: StudyCard) -> list[tuple[int, int]]:
+    """Every promotion (trial, rung), each as soon as it is due; scores stay as they were."""
+    trials: list[Trial] = []
+    climbed = []
+    for trial in trials_of(points):
+        trials.append(trial)
+        while job := next_promotion(trials, card, seed=1):
+            number, rung = job[0].number, job[1]
+            climbed.append((number, rung))
+            known = trials[number].evaluations
+            trials[number] = replace(trials[number], evaluations=(*known, done(number, rung, known[0].scores["score"])))
+    return climbed
+
+
+RANDOM = [(float(s), float(10**c)) for s, c in np.random.default_rng(3).uniform((0, 6), (0.5, 8), size=(24, 2))]
+
+
+@pytest.mark.parametrize("goals", [2, 3])
+def test_each_next_one_adds_the_most_hypervolume_to_those_before(goals: int) -> None:
+    values = np.random.default_rng(goals).uniform(size=(60, goals))
+    front = values[ranks(values) == 0]
+    front = front[np.argsort(front[:, 0])]
+    corner = np.full(goals, 0.9)
+    order = list(hypervolume_order(front, corner))
+    assert sorted(order) == list(range(len(front)))
+    for place in range(len(front)):
+        adds = [hypervolume(front[[*order[:place], other]], corner.tolist()) for other in order[place:]]
+        assert adds[0] == pytest.approx(max(adds), abs=1e-12)
+
+
+def test_the_rules_order_a_front_as_worked_out_by_hand() -> None:
+    front = np.array([[0.0, 1.0], [0.1, 0.5], [0.2, 0.4], [1.0, 0.0]])
+    # boxes of 2.0, 2.85, 2.88 and 2.0; beside the third (.2)(1), (.1)(1.5) and (1)(.4); last .2 against .15
+    assert list(hypervolume_order(front, np.array([2.0, 2.0]))) == [2, 3, 0, 1]
+    # the ends have no second neighbour; then (.2 + .6) of the second point against (.9 + .5) of the third
+    assert list(crowding_order(front, np.zeros(2))) == [0, 3, 2, 1]
+    # from (0, 1) the farthest is (1, 0); then .51 of the second point against .63 of the third
+    assert list(epsilon_net_order(front, np.zeros(2))) == [0, 3, 2, 1]
+
+
+def test_ranks_of_two_goals_are_those_of_peeling_fronts() -> None:
+    values = np.random.default_rng(5).integers(0, 12, size=(200, 2)).astype(float)  # with many ties
+    peeled, left, level = np.empty(200, dtype=int), np.arange(200), 0
+    while len(left):
+        beaten = [any((values[b] <= values[a]).all() and (values[b] < values[a]).any() for b in left) for a in left]
+        peeled[left[~np.array(beaten)]] = level
+        left, level = left[np.array(beaten)], level + 1
+    assert (ranks(values) == peeled).all()
+
+
+def test_the_smallest_network_does_not_climb_for_its_size_alone() -> None:
+    tiny, good, better, poor = (0.001, 1e6), (0.4, 1e7), (0.5, 3e7), (0.1, 5e7)
+    assert order_of([tiny, good, better, poor]) == [1, 2, 0, 3]
+    assert order_of([tiny, good, better, poor], promotion="crowding")[:2] == [2, 0], "as the paper's rule does"
+    for rule in PROMOTIONS:
+        assert order_of([tiny, good, better, poor], promotion=rule, floor=0.01)[-1] == 0
+
+
+def test_a_reference_for_trained_networks_does_not_make_all_of_a_low_rung_worthless() -> None:
+    points = [(0.05, 1e6), (0.04, 9e5), (0.1, 5e7), (0.09, 2e6)]
+    assert order_of(points, goals={"score": "maximize", "macs": "minimize"}) == order_of(points)
+    high = card_of({"epochs": 1}, {"epochs": 3}, reference={"score": 0.5, "macs": 1e8})
+    found = [(trial, trial.evaluations[0]) for trial in trials_of(points)]
+    assert [trial.number for trial in rank_trials(found, high)] == order_of(points)
+
+
+def test_where_scores_have_no_zero_only_their_differences_count() -> None:
+    card = card_of(ZERO, {"epochs": 1}, reference={"macs": 1e8})
+
+    def order(shift: float) -> list[int]:
+        moved = trials_of([(score + shift, macs) for score, macs in RANDOM], "zero_cost")
+        return [trial.number for trial in rank_trials([(trial, trial.evaluations[0]) for trial in moved], card)]
+
+    assert order(-800.0) == order(0.0) == order(800.0)
+
+
+@pytest.mark.parametrize("promotion", PROMOTIONS)
+def test_only_a_share_climbs_the_best_of_it_at_the_end_and_nobody_before_enough_are_measured(promotion: str) -> None:
+    ladder = {"epochs": 1}, {"epochs": 3}, {"epochs": 9}
+    card = card_of(*ladder, trials=24, keep=1 / 3, wait=1, promotion=promotion, reference={"macs": 1e8})
+    climbed = climb_all(RANDOM, card)
+    assert [rung for _, rung in climbed] == [1] * 8 + [2] * 2
+    assert [number for number, rung in climbed if rung == 1] == order_of(RANDOM, promotion=promotion)[:8]
+    assert climb_all(RANDOM[:23], card) == []
+    assert next_promotion(trials_of(RANDOM[:23]), card, seed=1, closing=True) is not None
+    eager = climb_all(RANDOM, card.with_changes(wait=0.0))
+    assert {number for number, _ in eager} >= {number for number, _ in climbed}
+    assert len(eager) == len(set(eager)) and eager[0][0] <= 2, "the best of the first three"
+
+
+def test_what_is_under_way_or_of_another_seed_is_not_promoted_again() -> None:
+    card = card_of({"epochs": 1}, {"epochs": 3}, trials=3, keep=1 / 3, wait=0, reference={"macs": 1e8})
+    trials = trials_of([(0.1, 1e6), (0.3, 1e6), (0.2, 1e6)])
+    job = next_promotion(trials, card, seed=1)
+    assert job is not None and job[0].number == 1 and job[1] == 1
+    running = replace(done(1, 1, 0.0), state="running")
+    trials[1] = replace(trials[1], evaluations=(*trials[1].evaluations, running))
+    assert next_promotion(trials, card, seed=1) is None and next_promotion(trials, card, seed=2) is None
 
 
 # ---------------------------------------------------------------------------------------------------------------------
