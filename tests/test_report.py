@@ -248,11 +248,13 @@ def test_measurements_of_different_settings_are_never_on_one_front() -> None:
 
 def test_the_highest_rung_of_the_ladder_is_looked_at_first_and_full_training_last() -> None:
     one = trial(0, 0.3, 1e8)
-    done = [evaluation(one.key, 0.3), evaluation(one.key, 0.4, rung=1), evaluation(one.key, 0.7, fidelity="full")]
+    full = evaluation(one.key, 0.7, fidelity="full", input="256x192")
+    done = [evaluation(one.key, 0.3), evaluation(one.key, 0.4, rung=1), full]
     ladder = [{"fidelity": "proxy", "epochs": 2}, {"fidelity": "proxy", "epochs": 6}]
     facts = facts_of(replace(one, evaluations=tuple(done)), ladder=ladder)
     assert [section.points[0].score for section in facts.sections] == [0.4, 0.3, 0.7]
     assert facts.main is not None and "6 epochs, rung 2 of 2" in facts.main.label
+    assert ["costs counted at 128x96" in section.label for section in facts.sections] == [False, False, True]
 
 
 def test_the_first_of_several_seeds_counts_and_the_others_tell_the_noise() -> None:

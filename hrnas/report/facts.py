@@ -271,9 +271,8 @@ def _sections(trials: Sequence[Trial], card: Mapping[str, Any]) -> tuple[Section
         )  # a pick retrained later at 'full' is not the search's front
         return searched, FIDELITIES.index(setting.fidelity), setting.rung, len(groups[setting])
 
-    return tuple(
-        _section(setting, groups[setting], goals, card) for setting in sorted(groups, key=interest, reverse=True)
-    )
+    order = sorted(groups, key=interest, reverse=True)
+    return tuple(_section(setting, groups[setting], goals, card, order[0].input) for setting in order)
 
 
 def _finished_by_setting(trial: Trial, goals: Mapping[str, str]) -> dict[Setting, list[Evaluation]]:
@@ -292,6 +291,7 @@ def _section(
     group: Sequence[tuple[Trial, list[Evaluation]]],
     goals: dict[str, str],
     card: Mapping[str, Any],
+    counted_at: str,
 ) -> Section:
     pairs = [(trial, done[0]) for trial, done in group]
     best = non_dominated(oriented(pairs, goals))
@@ -310,7 +310,7 @@ def _section(
     shown = [goal for goal in goals if goal not in SCORES] + ["macs", "params"]
     return Section(
         setting=setting,
-        label=_label(setting, card),
+        label=_label(setting, card, counted_at),
         points=points,
         history=hypervolume_history(pairs, goals, reference),
         goals=goals,
@@ -596,8 +596,12 @@ def _without_password(card: Mapping[str, Any]) -> dict[str, Any]:
     return {**card, **hidden}
 
 
-def _label(setting: Setting, card: Mapping[str, Any]) -> str:
-    """How a setting measures: 'proxy, 6 epochs, rung 2 of 2, input 128x96, data ..., recipe ...'."""
+def _label(setting: Setting, card: Mapping[str, Any], counted_at: str) -> str:
+    """How a setting measures: 'proxy, 6 epochs, rung 2 of 2, input 128x96, data ..., recipe ...'.
+
+    Args:
+        counted_at: the search's input, at which its trials' costs were counted.
+    """
     ladder = card.get("ladder") or ()
     parts = [setting.fidelity]
     if setting.fidelity == "proxy" and setting.rung < len(ladder) and "epochs" in ladder[setting.rung]:
@@ -606,7 +610,8 @@ def _label(setting: Setting, card: Mapping[str, Any]) -> str:
             parts.append(f"rung {setting.rung + 1} of {len(ladder)}")
     elif setting.rung:
         parts.append(f"rung {setting.rung + 1}")
-    return ", ".join([*parts, f"input {setting.input}", f"data {setting.data}", f"recipe {setting.recipe}"])
+    parts += [f"input {setting.input}", f"data {setting.data}", f"recipe {setting.recipe}"]
+    return ", ".join([*parts, *([f"costs counted at {counted_at}"] if setting.input != counted_at else [])])
 
 
 def _interval_text(interval: Interval | None) -> str:
