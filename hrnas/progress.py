@@ -170,12 +170,12 @@ def expected_epochs(card: StudyCard) -> int:
 
 
 class CountProgress(_Shown):
-    """How many of so many things are done."""
+    """How many of so many things are done, and the time left."""
 
     def __init__(self, things: str, total: int, stream: TextIO, quiet: bool = False) -> None:
         super().__init__(stream, quiet)
         self._things, self._total, self._done = things, total, 0
-        self._last_line = time.monotonic()  # what is quickly done needs no line
+        self._began = self._last_line = time.monotonic()  # what is quickly done needs no line
 
     def __enter__(self) -> CountProgress:
         return self
@@ -186,7 +186,8 @@ class CountProgress(_Shown):
         if self._watched:
             self._move(self._things, self._done, self._total, "")
         else:
-            self._say(f"{self._done} of {self._total} {self._things}", now=False)
+            left = (time.monotonic() - self._began) / self._done * (self._total - self._done)
+            self._say(f"{self._done} of {self._total} {self._things}, about {format_seconds(left)} left", now=False)
 
 
 class RankcheckProgress(_Shown):
