@@ -37,6 +37,7 @@ from hrnas.cli.printing import brief, print_tree, table, to_json
     Argument("--batch-size", "N", "persons in a step, instead of the card's; the rate goes with it", as_count),
     Argument("--strict", "", "stop where an annotation or a picture is broken, instead of leaving it out"),
     Argument("--seed", "N", "of weights, order and augmentation (default: 0)", as_seed, 0),
+    Argument("--init", "STUDY", "start from the weights that the study's supernet has for it, instead of fresh ones"),
     Argument("--out", "DIR", "where all of it goes (default: runs/trained/KEY-TRAINER-seedN)", Path),
     RUNS,
     QUIET,
@@ -52,6 +53,7 @@ def train(said: Namespace) -> int:
     from hrnas.cards.trainer import load_recipe
     from hrnas.names import find_architecture, runs_folder, training_folder
     from hrnas.progress import TrainingProgress
+    from hrnas.search.launch import open_supernet
     from hrnas.training.full import train_architecture
     from hrnas.training.loop import Diverged, Stopped
     from hrnas.training.ranks import join_ranks
@@ -74,8 +76,9 @@ def train(said: Namespace) -> int:
             say("every picture is opened once, to leave out those that are broken")
         with TrainingProgress(sys.stderr, quiet=said.quiet or not ranks.leads) as progress:
             try:
+                start = None if said.init is None else open_supernet(said.init, said.runs)
                 result = train_architecture(
-                    architecture, recipe, out, said.seed, progress, ranks, told_to_stop, said.strict
+                    architecture, recipe, out, said.seed, progress, ranks, told_to_stop, said.strict, start
                 )
             except Diverged as error:
                 say(f"training cannot go on: {error}; a lower rate may help; {out} holds its last state")

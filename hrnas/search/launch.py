@@ -127,6 +127,19 @@ def ask_supernet(card: StudyCard, recipe: Recipe, folder: Path, trainer: ProxyTr
     return SupernetEvaluator(folder, space, card.supernet, learnt, trainer.sources, trainer.device)
 
 
+def open_supernet(study: str, runs: Path | None) -> SupernetEvaluator:
+    """The supernet of a study that was begun, with the study's own data.
+
+    Raises:
+        UserError: no such study, it has no supernet, or a card or the data is not as it must be.
+    """
+    folder, card = find_card_or_study(study, runs)
+    if card.supernet is None:
+        raise UserError(f"{card.name}: the card has no section supernet, so there are no weights to start from")
+    recipe = study_recipe(card)
+    return ask_supernet(card, recipe, folder, _make_trainer(card, recipe))
+
+
 def supernet_recipe(card: StudyCard, recipe: Recipe) -> Recipe:
     """The trainer card of a study's supernet, with the data and the input that the study's proxies have."""
     assert card.supernet is not None

@@ -25,7 +25,7 @@ from hrnas.space.architecture import Architecture
 from hrnas.training.evaluation import find_candidates, score_candidates
 from hrnas.training.folder import RunFolder
 from hrnas.training.loop import OnProgress, Stopped, Training, check_amp, pick_device
-from hrnas.training.proxy import make_net, open_pixels, training_identity
+from hrnas.training.proxy import Inherited, inherit, make_net, open_pixels, training_identity
 from hrnas.training.ranks import ALONE, Ranks
 from hrnas.training.samples import draw_samples, pick_samples
 from hrnas.training.sources import find_broken_pictures, leave_out_pictures, load_sources
@@ -40,6 +40,7 @@ def train_architecture(
     ranks: Ranks = ALONE,
     stop: Callable[[], bool] = lambda: False,
     strict: bool = False,
+    start: Inherited | None = None,
 ) -> dict[str, Any] | None:
     """Train by the whole recipe; AP and the rest (MPII: PCKh) are measured on the validation set.
 
@@ -47,6 +48,7 @@ def train_architecture(
         ranks: the processes that train it together, each with its share of every batch.
         stop: asked before each step and within evaluations; then the same call goes on later as if nothing had been.
         strict: whether broken annotations and pictures are an error; else they are left out, and the result names them.
+        start: gives the weights to begin with, instead of fresh ones.
 
     Returns:
         The document that result.json holds; None on processes that do not lead.
@@ -68,7 +70,11 @@ def train_architecture(
     batches = _make_batches(sources.train, recipe, seed, ranks, device)
     candidates, persons = find_candidates(recipe, sources.val), len(sources.train)
     net = make_net(architecture, len(sources.train.keypoint_set.names), recipe, seed)
-    training = Training(net, recipe, device, training_identity(architecture, recipe, seed, persons), ranks)
+    identity = training_identity(architecture, recipe, seed, persons)
+    if start is not None:
+        inherit(net, start)
+        identity["start"] = start.weights
+    training = Training(net, recipe, device, identity, ranks)
     folder = ranks.lead(lambda: RunFolder(out, architecture, recipe, sources.train.keypoint_set, seed))
     training.resume(folder.checkpoint)
     if ranks.leads:

@@ -78,6 +78,21 @@ class Inherited(Protocol):
     def network(self, architecture: Architecture) -> PoseNet: ...
 
 
+def inherit(net: PoseNet, inherited: Inherited) -> None:
+    """Give a network the weights that it inherits.
+
+    Raises:
+        UserError: they are for other keypoints.
+    """
+    state = inherited.network(net.architecture).state_dict()
+    try:
+        net.load_state_dict(state)
+    except RuntimeError:
+        raise UserError(
+            f"{inherited.weights}: its networks find other keypoints than the {net.keypoints} here; start afresh"
+        ) from None
+
+
 class ProxyTrainer:
     """Train architectures for the rungs of a ladder, and score them on the held-out people.
 
@@ -167,7 +182,7 @@ class ProxyTrainer:
         def fresh() -> Training:
             net = make_net(architecture, self.keypoints, self.recipe, seed)
             if self._inherited is not None:
-                net.load_state_dict(self._inherited.network(architecture).state_dict())
+                inherit(net, self._inherited)
             return Training(net, self.recipe, self.device, identity)
 
         training = fresh()
