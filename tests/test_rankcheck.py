@@ -279,6 +279,40 @@ def test_at_a_constant_rate_short_trainings_are_pieces_of_the_reference():
     assert budgets_of(card, constant) == (3, 6, 8, 24)
 
 
+class ToySupernet:
+    """Knows the networks' true worth a little better than their sizes do, and has a name for its weights."""
+
+    def __init__(self, weights: str) -> None:
+        self.weights = weights
+        self.calls: list[str] = []
+
+    def __call__(self, architecture: Architecture, *rest: Any) -> dict[str, float]:
+        self.calls.append(architecture.key)
+        return {"score": toy_score(architecture, 1, seed=1), "ap": 0.1}
+
+
+def test_inherited_scores_are_asked_again_of_a_supernet_that_learnt_on(tmp_path: Path):
+    trains, young, old = ToyEvaluator(), ToySupernet("supernet a"), ToySupernet("supernet b")
+    found = check(tmp_path, trains, evaluators={"inherited": young})
+    assert row_of(found, "inherited")["tau"] == row_of(found, "proxy, 1 epoch, same seed")["tau"]
+    check(tmp_path, trains, evaluators={"inherited": young})
+    assert len(young.calls) == 12
+    check(tmp_path, trains, evaluators={"inherited": old})
+    assert sorted(old.calls) == sorted(young.calls) and len(trains.calls) == 3 * 12
+
+
+def test_proxies_that_start_from_shared_weights_are_no_pieces_of_the_reference(tmp_path: Path):
+    card = {"supernet": {"trainer": "toy"}, "init": "supernet"}
+    constant = toy_recipe().with_changes(schedule=Schedule(kind="constant"))
+    assert budgets_of(toy_card(**card, ladder=[{"epochs": 8}]), constant) == (8, 24)
+    proxy, reference = ToyEvaluator(), ToyEvaluator()
+    evaluators = {"inherited": ToySupernet("supernet a"), "proxy": proxy, "reference": reference}
+    check(tmp_path, card=card, evaluators=evaluators)
+    assert {call[1:] for call in proxy.calls} == {(1, 1)} and {call[1:] for call in reference.calls} == {(3, 1), (3, 2)}
+    check(tmp_path, card=card, evaluators=evaluators | {"inherited": ToySupernet("supernet b")})
+    assert len(proxy.calls) == 2 * 12 and len(reference.calls) == 2 * 12
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # the recorded table
 

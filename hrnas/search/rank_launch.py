@@ -11,7 +11,7 @@ from hrnas.cards.trainer import Recipe
 from hrnas.names import SUPERNET_FILE, SUPERNET_FOLDER
 from hrnas.search.launch import ask_supernet, describe_environment, find_card_or_study, study_recipe
 from hrnas.search.rank_rows import read_table
-from hrnas.search.rankcheck import OnUnit, budgets_of, check_ranking, shares_of
+from hrnas.search.rankcheck import OnUnit, budgets_of, check_ranking, is_one_training, shares_of
 from hrnas.search.study import open_study
 from hrnas.search.worker import Evaluator
 from hrnas.space.architecture import Architecture
@@ -78,14 +78,18 @@ def _evaluators(card: StudyCard, recipe: Recipe, folder: Path, table: Path | Non
     from hrnas.training.loop import pick_device
     from hrnas.training.proxy import ProxyTrainer
 
-    asks = card.supernet is not None and (folder / SUPERNET_FOLDER / SUPERNET_FILE).is_file()
+    trained = (folder / SUPERNET_FOLDER / SUPERNET_FILE).is_file()
+    asks = card.supernet is not None and (trained or card.init == "supernet")
     if table is not None and not asks:
         return {}, 0
     *proxies, reference = (Rung(epochs=epochs) for epochs in budgets_of(card, recipe))
     long = ProxyTrainer(recipe, [reference], pick_device())
-    found: dict[str, Evaluator] = {"inherited": ask_supernet(card, recipe, folder, long)} if asks else {}
+    found: dict[str, Evaluator] = {}
     if table is None:
-        pieces = recipe.schedule.kind == "constant"
-        found["proxy"] = long.on_ladder([*proxies, *([reference] if pieces else [])])
-        found["reference"] = long
+        proxy = long.on_ladder([*proxies, *([reference] if is_one_training(card, recipe) else [])])
+        found |= {"proxy": proxy, "reference": long}
+    if asks:
+        found["inherited"] = inherited = ask_supernet(card, recipe, folder, long)
+        if table is None and card.init == "supernet":
+            proxy.start_from(inherited)
     return found, long.keypoints

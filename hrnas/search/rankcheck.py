@@ -68,9 +68,13 @@ def budgets_of(card: StudyCard, recipe: Recipe) -> tuple[int, ...]:
     """The epochs to measure, the reference's last."""
     ladder = [rung.epochs for rung in card.ladder if rung.epochs is not None] or [recipe.epochs]
     reference = LONGER * max(ladder)
-    # at a constant rate a short training is the beginning of a long one
-    free = shares_of(reference) if recipe.schedule.kind == "constant" else ()
+    free = shares_of(reference) if is_one_training(card, recipe) else ()
     return (*sorted({*ladder, *free}), reference)
+
+
+def is_one_training(card: StudyCard, recipe: Recipe) -> bool:
+    """Whether the reference passes through all budgets on its way: at a constant rate, from fresh weights."""
+    return recipe.schedule.kind == "constant" and card.init == "fresh"
 
 
 def shares_of(epochs: int) -> tuple[int, ...]:
@@ -231,8 +235,8 @@ def _untrained(evaluators: Mapping[str, Evaluator], of: str, seed: int) -> Itera
     if "inherited" in evaluators:
         evaluator = evaluators["inherited"]
         # a supernet that learnt on has another name, and its scores are others
-        which = getattr(evaluator, "id", "")
-        yield Measure(("inherited",), evaluator, Rung(fidelity="inherited"), seed, f"{of}, {which}" if which else of)
+        which = getattr(evaluator, "weights", "")
+        yield Measure(("inherited",), evaluator, Rung(fidelity="inherited"), seed, f"{of}, {which}")
 
 
 def _trained(
@@ -240,10 +244,11 @@ def _trained(
 ) -> Iterator[Measure]:
     """Seed by seed, from short to long."""
     *proxies, reference = budgets_of(card, recipe)
-    pieces = recipe.schedule.kind == "constant"  # then one training passes through all budgets
+    pieces = is_one_training(card, recipe)
+    of_proxies = f"{of}, {getattr(evaluators['inherited'], 'weights', '')}" if card.init == "supernet" else of
     for seed in range(card.driver.seed, card.driver.seed + seeds):
         for epochs in proxies if pieces or seed == card.driver.seed else ():
-            yield Measure((TRAINED,), evaluators["proxy"], Rung(epochs=epochs), seed, of, "proxy")
+            yield Measure((TRAINED,), evaluators["proxy"], Rung(epochs=epochs), seed, of_proxies, "proxy")
         evaluator, where = (evaluators["proxy"], "proxy") if pieces else (evaluators["reference"], "reference")
         yield Measure((TRAINED,), evaluator, Rung(epochs=reference), seed, of, where)
 
