@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import count, islice
 from typing import Any, Literal
@@ -28,7 +28,8 @@ from hrnas.space.genome import Gene, Genome
 
 nni.silence_stdout()  # by itself NNI writes its log to standard output
 
-_TRIES = 50  # for a genome that was not proposed yet, before a repetition is accepted
+_DRAWS = {"grid": 1000}  # of a tuner, before what it proposes again is changed a little; a grid only goes on
+_STEPS = 50  # of such changes, before a repetition is accepted
 _EDGE = 0.499  # a stepped number is a rounded one to NNI: without it the first and the last would come half as often
 
 Drawn = tuple[dict[str, Any], dict[str, Any]]  # parameters: the gene's path -> the value's index; and the ask's state
@@ -55,6 +56,7 @@ class NniDriver:
         self._space, self._genes = space, [gene for gene in space.genes if gene.size > 1]
         self._goals, self._weights, self._targets = dict(goals), dict(weights), dict(targets)
         self._population, self._sample, self._startup = population, sample, startup
+        self._tuner, self._draws = tuner, _DRAWS.get(tuner, 10)
         self._draw: Callable[[int], Iterator[Drawn]] = {
             "tpe": self._draw_tpe,
             "evolution": self._draw_evolution,
@@ -63,8 +65,6 @@ class NniDriver:
             "grid": self._draw_grid,
         }[tuner]
         self._told: dict[int, Told] = {}
-        self._texts: set[str] = set()
-        self._with_text: set[int] = set()
 
     def tell(self, told: Told) -> None:
         self._told[told.number] = told
@@ -73,13 +73,24 @@ class NniDriver:
         seen = {told.genome for told in self._told.values()}
         ask = None
         try:
-            for parameters, state in islice(self._draw(seed), _TRIES):
+            for parameters, state in islice(self._draw(seed), self._draws):
                 ask = Ask(self._space.canonical(self._genome(parameters)), state)
                 if ask.genome not in seen:
                     return ask
-        except nni.NoMoreTrialError:  # every combination was proposed
+        except nni.NoMoreTrialError:  # the grid is at its end
             pass
-        return ask or Ask(next(iter(seen)) if seen else self._space.canonical((0,) * len(self._space.genes)))
+        if ask is None:
+            return Ask(next(iter(seen)))
+        return ask if self._tuner == "grid" else self._near(ask, seen, seed)
+
+    def _near(self, ask: Ask, seen: Collection[Genome], seed: int) -> Ask:
+        """What a tuner proposes again and again, changed step by step until it is new."""
+        rng, genome = np.random.default_rng(seed), ask.genome
+        for _ in range(_STEPS):
+            genome = self._space.mutate(genome, rng)
+            if genome not in seen:
+                return Ask(genome, ask.state)
+        return ask
 
     # -- what a tuner is told -----------------------------------------------------------------------------------------
 
@@ -118,14 +129,14 @@ class NniDriver:
     def _draw_random(self, seed: int) -> Iterator[Drawn]:
         tuner = RandomTuner(seed)
         tuner.update_search_space(_choices(self._genes, "choice"))
-        self._remember(tuner)
+        tuner.dedup = _as_drawn
         while True:
             yield tuner.generate_parameters(), {}
 
     def _draw_tpe(self, seed: int) -> Iterator[Drawn]:
         tuner = TpeTuner("maximize", seed, {"n_startup_jobs": self._startup})
         tuner.update_search_space(_stepped(self._genes))
-        self._remember(tuner)
+        tuner.dedup = _as_drawn
         for number, value in self._rewards().items():
             for path, index in self._parameters(number).items():
                 tuner._history[(path,)].append(Record(index, -value))
@@ -134,13 +145,7 @@ class NniDriver:
             tuner._running_params[number] = {(path,): index for path, index in self._parameters(number).items()}
         for attempt in count(len(self._told)):
             yield tuner.generate_parameters(attempt), {}
-
-    def _remember(self, tuner: RandomTuner | TpeTuner) -> None:
-        """Tell a tuner what it must not propose again; the text that NNI makes of each proposal is kept."""
-        tuner.dedup._history = set(self._texts)
-        for number in self._told.keys() - self._with_text:
-            tuner.dedup.add_history({(path,): index for path, index in self._parameters(number).items()})
-        self._texts, self._with_text = set(tuner.dedup._history), set(self._told)
+            tuner.trial_end(attempt, False)  # what was drawn in vain does not run
 
     def _draw_evolution(self, seed: int) -> Iterator[Drawn]:
         """Of two members drawn by chance the better has a child, and the worse leaves."""
@@ -235,6 +240,11 @@ def _stepped(genes: Sequence[Gene]) -> dict[str, Any]:
 def _noted(parameters: Mapping[str, int], index: str) -> dict[str, dict[str, int]]:
     """Parameters as the evolutions keep them: the value, and its index under a name that differs."""
     return {path: {index: place, "_value": place} for path, place in parameters.items()}
+
+
+def _as_drawn(parameters: Mapping[Any, Any]) -> Mapping[Any, Any]:
+    """In place of NNI's own care for repetitions, which takes the first free point of a grid instead."""
+    return parameters
 
 
 @contextmanager
