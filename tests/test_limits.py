@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from toy_study import ToyEvaluator, run_toy, toy_card, toy_cost, toy_space
 
 from hrnas.ledger import Ledger
 from hrnas.search.limits import Limits
+from hrnas.space.architecture import Architecture
 from hrnas.space.search_space import SearchSpace
 
 CATEGORIES = {"stages[all].row.kind": ["shuffle", "residual"], "stages[0].fusion.kind": ["lite", "full"]}
@@ -86,3 +88,35 @@ def test_refusals_are_counted_and_are_neither_trials_nor_lines(tmp_path: Path) -
     }
     assert all(p.refused == ({"macs": 1} if p.origin == "repaired" else {}) for p in proposals)
     assert result.infeasible == sum(p.origin == "repaired" for p in proposals) > 15
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# as large as it gets
+
+
+@pytest.mark.slow
+def test_costs_from_remembered_pieces_are_the_whole_count_and_come_quickly() -> None:
+    """The second opinion builds and counts every piece anew."""
+    from hrnas.nets.cost import _count, _pieces, _Tally, measure_cost
+    from hrnas.space.search_space import load_space
+
+    space, rng = load_space("joint"), np.random.default_rng(2)
+    genomes = [space.sample(rng) for _ in range(200)]
+
+    def count(architecture: Architecture) -> dict[str, float]:
+        cost = measure_cost(architecture)
+        return {"macs": cost.macs, "params": cost.params}
+
+    limits = Limits(space, {"macs": 1.0}, count)
+    for genome in genomes:
+        limits.count(genome)
+    missed, began = _count.cache_info().misses, time.process_time()
+    remembered = [limits.count(genome).costs for genome in genomes]
+    seconds = time.process_time() - began
+    assert _count.cache_info().misses == missed
+    assert seconds < 4 * 200 / 500, "500 a second where nobody else works; here with room for a busy machine"
+    for genome, costs in zip(genomes, remembered, strict=True):
+        total = _Tally()
+        for piece in _pieces(space.decode(genome), 17, (256, 192)):
+            total += _count.__wrapped__(piece.build, piece.arguments, piece.inputs, piece.reads) * piece.times
+        assert (total.macs, total.params) == (costs["macs"], costs["params"])

@@ -99,6 +99,8 @@ class Limits:
                 others = [(*best.genome[:index], value, *best.genome[index + 1 :]) for value in range(gene.size)]
                 best = min([best, *map(self.count, others)], key=lambda counted: counted.worst)
                 number += len(others)
+                if not best.broken:
+                    break
         for _ in range(DRAWS if best.broken else 0):
             drawn = self.count(tuple(0 if gene.ordered else int(rng.integers(gene.size)) for gene in genes))
             best, number = min(best, drawn, key=lambda counted: counted.worst), number + 1
