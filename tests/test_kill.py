@@ -83,9 +83,9 @@ MORE = [
     "before claim 1",
     "after claim 1",
     "before finish 1",
-    "before proposals 2",
+    "before news 2",
     "after recover 1",
-    "before trials 4",
+    "before news 5",
 ]
 
 

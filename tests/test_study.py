@@ -217,6 +217,23 @@ def test_a_reference_is_in_the_unit_of_its_goal() -> None:
         validate(StudyCard, PLAIN | {"goals": goals, "reference": wrong}, "card")
 
 
+@pytest.mark.parametrize("goals", ["macs", ["macs"], {"macs": None}, {"score": "maximize", "macs": None}])
+def test_a_goal_without_a_direction_is_given_one_to_write(goals: object) -> None:
+    with pytest.raises(UserError, match=r"card: goals: a goal needs its direction: \{macs: minimize\}"):
+        validate(StudyCard, PLAIN | {"goals": goals}, "card")
+
+
+def test_a_study_does_not_go_on_with_other_goals_or_limits(tmp_path: Path) -> None:
+    run_toy(tmp_path, toy_card(trials=1, limits={"macs": 400_000}))
+    changed = toy_card(
+        trials=1, limits={"macs": 300_000}, goals={"score": "maximize", "params": "minimize"}, reference={}
+    )
+    with pytest.raises(
+        UserError, match=r"(?s)goals\.macs: was minimize, now absent.*limits\.macs: was 400000, now 300000"
+    ):
+        run_toy(tmp_path, changed)
+
+
 PLAIN = {"name": "plain", "space": "toy", "trainer": "toy", "ladder": [{"epochs": 1}], "trials": 2}
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
-from hrnas.cards.drivers import Driver, OptunaDriver
+from hrnas.cards.drivers import Driver, ModelDriver
 from hrnas.cards.supernet import SupernetCard
 from hrnas.cards.trainer import Data
 from hrnas.reading import Number, Options, Size, read_count, read_number, read_yaml, validate
@@ -130,7 +130,7 @@ class StudyCard(Options):
     reference: dict[str, float] = {}
     limits: dict[str, int | float] = {}
     limits_by: Literal["repair", "driver"] = "repair"
-    driver: Driver = OptunaDriver(kind="optuna")
+    driver: Driver = ModelDriver(kind="model")
     ladder: tuple[Rung, ...] = Field(min_length=1)
     keep: Annotated[Number, Field(gt=0, le=1)] = 1 / 3
     promotion: Literal["hypervolume", "crowding", "epsilon_net"] = "hypervolume"
@@ -142,6 +142,17 @@ class StudyCard(Options):
     ledger: str | None = None
     supernet: SupernetCard | None = None
     init: Literal["fresh", "supernet"] = "fresh"
+
+    @field_validator("goals", mode="before")
+    @classmethod
+    def _goals_have_directions(cls, goals: object) -> object:
+        bare = [goals] if isinstance(goals, str) else goals
+        if isinstance(bare, dict):
+            bare = [name for name, way in bare.items() if way is None]
+        if isinstance(bare, list) and bare:
+            ways = ", ".join(f"{name}: {'minimize' if name in COSTS else 'maximize'}" for name in bare)
+            raise ValueError(f"a goal needs its direction: {{{ways}}}")
+        return goals
 
     @field_validator("goals")
     @classmethod
