@@ -94,7 +94,7 @@ class NniTrials:
         if "mistake" in answer:
             raise UserError(answer["mistake"])
         if "error" in answer:
-            raise RuntimeError(f"{answer['error']} (in NNI's trial {number}; its words are below {self._jobs.parent})")
+            raise RuntimeError(answer["error"]) from RuntimeError(f"in NNI's trial: {answer.get('trace', 'no trace')}")
         scores: Mapping[str, Any] = answer["scores"]
         return scores
 

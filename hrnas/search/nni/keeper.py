@@ -22,7 +22,6 @@ import psutil
 from nni.experiment import Experiment, ExperimentConfig, launcher
 from nni.experiment.config import CustomAlgorithmConfig
 
-import hrnas
 from hrnas.search.nni.processes import MARK, end_marked
 
 FIRST_PORT = 8080  # as NNI's own
@@ -70,7 +69,7 @@ def _config(said: dict[str, Any]) -> ExperimentConfig:
     config.trial_concurrency = 1
     config.tuner = CustomAlgorithmConfig(
         class_name="hrnas.search.nni.tuner.PostedJobs",
-        code_directory=str(Path(hrnas.__file__).resolve().parents[1]),
+        code_directory=str(Path(__file__).resolve().parents[3]),  # where hrnas is imported from
         class_args={"jobs": said["jobs"]},
     )
     return config

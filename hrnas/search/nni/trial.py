@@ -48,8 +48,7 @@ def run_job(jobs: Path, run: Path) -> int:
     except UserError as error:
         answer = {"mistake": str(error)}
     except Exception as error:
-        traceback.print_exc()
-        answer = {"error": f"{type(error).__name__}: {error}"}
+        answer = {"error": f"{type(error).__name__}: {error}", "trace": traceback.format_exc()}
     write_atomically(jobs / f"{number}.answer.json", json.dumps(answer))
     return 0 if "scores" in answer else 1
 
