@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from toy_study import run_toy, toy_card
+from toy_study import ToyEvaluator, run_toy, toy_card, toy_cost, toy_space
 from workshop import SPACE
 
 from hrnas.cards.study import Rung, StudyCard
@@ -19,6 +19,7 @@ from hrnas.cards.trainer import Recipe
 from hrnas.ledger import Evaluation, Identity, Ledger, Trial
 from hrnas.pareto import hypervolume, ranks
 from hrnas.reading import UserError, validate
+from hrnas.search.drivers import Ask, Told
 from hrnas.search.ladder import (
     PROMOTIONS,
     crowding_order,
@@ -210,6 +211,37 @@ def test_what_is_under_way_or_of_another_seed_is_not_promoted_again() -> None:
     running = replace(done(1, 1, 0.0), state="running")
     trials[1] = replace(trials[1], evaluations=(*trials[1].evaluations, running))
     assert next_promotion(trials, card, seed=1) is None and next_promotion(trials, card, seed=2) is None
+
+
+def test_a_study_climbs_from_zero_cost_to_training_and_its_driver_hears_of_training_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: dict[int, Told] = {}
+
+    class Listener:
+        def tell(self, told: Told) -> None:
+            heard[told.number] = told
+
+        def ask(self, seed: int) -> Ask:
+            return Ask(toy_space().sample(np.random.default_rng(seed)))
+
+    monkeypatch.setattr("hrnas.search.study.make_driver", lambda *anything: Listener())
+    evaluators = {"zero_cost": lambda architecture, *more: {"score": -1e6 / toy_cost(architecture)["macs"]}}
+    card = card_of(ZERO, {"epochs": 1}, {"epochs": 2}, trials=12, keep=0.5, wait=1)
+    assert run_toy(tmp_path, card, evaluators={**evaluators, "proxy": ToyEvaluator()}).complete
+    trials = Ledger.open(tmp_path / "ledger.sqlite").trials()
+    reached = [[e.identity.fidelity for e in trial.evaluations] for trial in trials]
+    assert reached.count(["zero_cost"]) == 6 and ["zero_cost", "proxy", "proxy"] in reached
+    assert {told.outcome for told in heard.values()} <= {"measured", "pending"}
+    assert all(0 <= told.values["score"] <= 1 for told in heard.values() if told.outcome == "measured")
+
+
+def test_where_no_more_trials_come_nobody_waits_for_them(tmp_path: Path) -> None:
+    eight = toy_space(**{"widths[0]": {"from": 16, "to": 44, "step": 4}})
+    result = run_toy(tmp_path, card_of({"epochs": 1}, {"epochs": 2}, trials=20, wait=1), space=eight)
+    assert result.done == 8 and "exhausted" in result.reason
+    climbed = [trial for trial in Ledger.open(tmp_path / "ledger.sqlite").trials() if len(trial.evaluations) == 2]
+    assert len(climbed) == 2, "a third of eight"
 
 
 # ---------------------------------------------------------------------------------------------------------------------

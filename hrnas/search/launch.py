@@ -104,8 +104,14 @@ def make_evaluators(
     Raises:
         UserError: the study asks a supernet that is not trained yet, or is one of another space.
     """
+    from hrnas.training.zero_cost import CostEvaluator, ZeroCostEvaluator
+
     trainer = trainer or _make_trainer(card, recipe)
-    evaluators: dict[str, Evaluator] = {"proxy": trainer}
+    evaluators: dict[str, Evaluator] = {
+        "cost": CostEvaluator(trainer.keypoints, recipe.input),
+        "zero_cost": ZeroCostEvaluator(trainer.keypoints, recipe.input),
+        "proxy": trainer,
+    }
     if card.init == "supernet" or any(rung.fidelity == "inherited" for rung in card.ladder):
         inherited = ask_supernet(card, recipe, folder, trainer)
         evaluators["inherited"] = inherited

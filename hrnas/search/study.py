@@ -1,6 +1,6 @@
 """Run a study: ask, decode, known?, count, limits, measure, tell; and do it again after a crash.
 
-    published points, then driver.ask() -> genome -> Architecture -> key known? -> costs -> limits? -> a new trial
+    published points, then driver.ask() -> genome -> Architecture -> costs -> within the limits, else made smaller -> a trial
     the ladder -> claim -> evaluator -> scores -> ledger -> driver.tell()
 
 Nothing is remembered here: each turn looks at the ledger and does the next thing that is missing there. So a study that
@@ -258,7 +258,10 @@ class _Search:
                 self._measure(*job)
             elif len(standing.done) + len(standing.under_way) < self.card.trials:
                 if reason := self._propose():
-                    return self._end(reason)
+                    last = self._promotion(closing=True)  # nobody else comes: those who are there may climb
+                    if last is None:
+                        return self._end(reason)
+                    self._measure(*last)
             elif standing.running:
                 self._say_who_is_awaited()
                 time.sleep(WAIT)  # others finish; should one of them die, its work is ours
@@ -281,10 +284,10 @@ class _Search:
         assert rung is not None
         return trial, rung
 
-    def _promotion(self) -> tuple[Trial, int] | None:
+    def _promotion(self, closing: bool = False) -> tuple[Trial, int] | None:
         if len(self.card.ladder) == 1:
             return None
-        return next_promotion(self.standing.trials, self.card, self.conditions.seed)
+        return next_promotion(self.standing.trials, self.card, self.conditions.seed, closing)
 
     def _recover(self) -> None:
         for evaluation in self.ledger.recover(is_alive):
@@ -435,7 +438,8 @@ class _Search:
         if trial is None:
             return replace(told, outcome="infeasible")
         own = [last for rung in range(len(self.card.ladder)) if (last := self.standing.last(trial, rung))]
-        done = [last for last in own if last.state == "done"]
+        fidelity = self.card.ladder[-1].fidelity  # drivers compare values, and those of others are of another kind
+        done = [last for last in own if last.state == "done" and last.identity.fidelity == fidelity]
         if done:
             values = {goal: goal_value(goal, trial, done[-1]) for goal in self.card.goals}
             return replace(told, outcome="measured", values=values)
