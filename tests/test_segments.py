@@ -66,14 +66,11 @@ def halves(width: int) -> Lengths:
     return width // 2, width // 2
 
 
-def plain_pools() -> type[DenseContext]:
-    class Pooled(DenseContext):
-        """As in the paper: what the released code sums up lies in other channels at every width."""
+class PooledContext(DenseContext):
+    """As in the paper: what the released code sums up lies in other channels at every width."""
 
-        def _pool(self, x: Tensor, mask: Tensor, factor: int, coarsest: Tensor) -> Tensor:
-            return nn.functional.avg_pool2d(x * mask, factor)
-
-    return Pooled
+    def _pool(self, x: Tensor, mask: Tensor, factor: int, coarsest: Tensor) -> Tensor:
+        return nn.functional.avg_pool2d(x * mask, factor)
 
 
 def listed(module: Any, features: list[Tensor]) -> list[Tensor]:
@@ -167,7 +164,7 @@ CASES = {
         run=listed,
     ),
     "dcm": Case(
-        build=lambda a, b, c: plain_pools()((2 * a, 3 * b, 4 * c), reduction=4),
+        build=lambda a, b, c: PooledContext((2 * a, 3 * b, 4 * c), reduction=4),
         wide=(3, 4, 2),
         narrow=(2, 1, 2),
         takes=lambda a, b, c: [(2 * a,), (3 * b,), (4 * c,)],

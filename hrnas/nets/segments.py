@@ -8,7 +8,8 @@ That holds inside a block. What goes from block to block has one part, because b
 a concatenation is added (`le_ghost`, `scr`, L-blocks, ghosts in stems, transitions and fusions), or where it is split
 (into halves by shuffle rows, `dmc`, `susa_both` and shuffle stems that grow, into groups by `mcam`), the channels
 behind the first part are others in a narrower network. What a shuffle gives (first 0, second 0, first 1, ...) needs no
-parts: its leading channels are the leading ones of both halves.
+parts: its leading channels are the leading ones of both halves. `dcm` sums up runs of memory, as released: of the finer
+branches it hears something else at every width.
 """
 
 from __future__ import annotations
