@@ -31,7 +31,7 @@ from hrnas.training.proxy import make_net, open_pixels
 from hrnas.training.sources import load_sources
 
 TABLE = Path(__file__).parent.parent / "hrnas" / "bench" / "tables"
-COLUMNS = ("key", "genome", "seed", "epoch", "score", "ap", "loss", "params", "macs", "seconds")
+COLUMNS = ("key", "genome", "seed", "epoch", "score", "ap", "loss", "params", "macs", "seconds", "pck")
 TWICE = 28  # so many architectures are trained with two seeds
 
 
@@ -40,10 +40,11 @@ def main() -> None:
     parser.add_argument("--space", default="small_joint")
     parser.add_argument("--trainer", default="proxy_lsp")
     parser.add_argument("--count", type=int, default=112, help="architectures in all")
+    parser.add_argument("--table", type=Path, help="the file (default: hrnas/bench/tables/SPACE.csv)")
     said = parser.parse_args()
     torch.set_num_threads(1)
     space, recipe = load_space(said.space), load_recipe(said.trainer)
-    path = TABLE / f"{said.space}.csv"
+    path = said.table or TABLE / f"{said.space}.csv"
     done = _finished(path)
     sources = load_sources(recipe.data)
     train, holdout = open_pixels(sources.train, recipe), open_pixels(sources.holdout, recipe)
@@ -66,7 +67,7 @@ def main() -> None:
             scores = score_people(training.best_net, sources.holdout, holdout, recipe, torch.device("cpu"))
             measured = (f"{scores['score']:.5f}", f"{scores['ap']:.5f}", f"{training.loss:.4f}")
             about = (architecture.key, json.dumps(list(genome)), seed, epoch)
-            rows.append((*about, *measured, cost.params, cost.macs, f"{learnt:.1f}"))
+            rows.append((*about, *measured, cost.params, cost.macs, f"{learnt:.1f}", f"{scores['pck']:.5f}"))
         _add(path, rows)
         print(f"{number + 1}: {architecture.key} seed {seed}: {rows[-1][4]} in {learnt:.0f} s", flush=True)
 
@@ -92,12 +93,15 @@ def _finished(path: Path) -> set[tuple[str, int]]:
 
 def _add(path: Path, rows: list[tuple[object, ...]]) -> None:
     """All epochs of a unit at once, so that no unit stands half in the table."""
-    fresh = not path.exists()
+    columns = COLUMNS
+    if path.exists():
+        with path.open(newline="") as file:
+            columns = tuple(next(csv.reader(file)))  # small_joint.csv was begun without PCK
     with path.open("a", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        if fresh:
-            writer.writerow(COLUMNS)
-        writer.writerows(rows)
+        writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
+        if not file.tell():
+            writer.writeheader()
+        writer.writerows(dict(zip(COLUMNS, row, strict=True)) for row in rows)
 
 
 if __name__ == "__main__":

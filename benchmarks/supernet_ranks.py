@@ -1,6 +1,6 @@
 """What each way to train the supernet does to its ranking: the table of docs/supernet.md, from recorded numbers alone.
 
-    python benchmarks/supernet_ranks.py
+    python benchmarks/supernet_ranks.py [--table CSV --ways CSV] [--by pck]
 
 Truth is the recorded table's longest training with seed 0. Its other seed is the ceiling; parameters, MACs and shorter
 trainings (of the other seed, which shares no luck with the truth) stand beside. Kendall's tau with bootstrap intervals
@@ -9,6 +9,7 @@ over architectures; the differences are paired, on the same architectures.
 
 from __future__ import annotations
 
+import argparse
 import csv
 from pathlib import Path
 
@@ -22,19 +23,24 @@ Scores = dict[str, float]
 
 
 def main() -> None:
-    rows = _read(TABLE)
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--table", type=Path, default=TABLE)
+    parser.add_argument("--ways", type=Path, default=WAYS)
+    parser.add_argument("--by", default="score", help="score (mean OKS), ap or pck")
+    said = parser.parse_args()
+    rows = _read(said.table)
     last = max(int(row["epoch"]) for row in rows)
 
     def trained(epoch: int, seed: int) -> Scores:
         chosen = (row for row in rows if (int(row["epoch"]), int(row["seed"])) == (epoch, seed))
-        return {row["key"]: float(row["score"]) for row in chosen}
+        return {row["key"]: float(row[said.by]) for row in chosen}
 
     truth, again = trained(last, 0), trained(last, 1)
     larger = {name: {row["key"]: float(row[name]) for row in rows} for name in ("params", "macs")}
-    proxies = {f"{epochs} epochs, seed 1": trained(epochs, 1) for epochs in (1, 3)}
+    proxies = {f"{epochs} epochs, seed 1": trained(epochs, 1) for epochs in (1, last // 3)}
     asked: dict[str, Scores] = {}
-    for row in _read(WAYS):
-        asked.setdefault(f"inherited: {row['way']}, {row['crops']} crops", {})[row["key"]] = float(row["score"])
+    for row in _read(said.ways):
+        asked.setdefault(f"inherited: {row['way']}, {row['crops']} crops", {})[row["key"]] = float(row[said.by])
     print(f"ceiling, seed 1 of the truth: {_tau(again, truth)}\n")
     print("| measure | n | tau | of the ceiling | above params | above macs |\n|---|---|---|---|---|---|")
     for name, scores in {**larger, **proxies, **asked}.items():

@@ -28,6 +28,7 @@ from hrnas.pose.average_precision import (
 from hrnas.pose.coco import Bystanders, People, read_coco_folder
 from hrnas.pose.drawn import draw_people
 from hrnas.pose.keypoints import COCO_17
+from hrnas.pose.metrics import share_within
 from hrnas.pose.nms import crop_areas, suppress, suppress_softly
 from hrnas.pose.results import read_boxes, read_results
 from hrnas.reading import UserError
@@ -566,3 +567,15 @@ def test_boxes_that_cannot_be_used_are_named(drawn: People, tmp_path: Path, rows
     (tmp_path / "boxes.json").write_text(json.dumps(rows))
     with pytest.raises(UserError, match=message):
         read_boxes(tmp_path / "boxes.json", replace(drawn, pictures=pictures))
+
+
+def test_pck_counts_labelled_keypoints_within_a_tenth_of_the_longer_side() -> None:
+    people = draw_people(1, 0)
+    long = people.boxes[0, 2:].max()
+    off = people.keypoints[:, :, :2].astype(np.float64)
+    off[0, 0, 0] += 0.09 * long
+    off[0, 1, 1] -= 0.11 * long
+    labelled = people.keypoints[0, :, 2] > 0
+    assert labelled[:2].all(), "the drawn person shows its nose and its left eye"
+    assert share_within(people, off) == pytest.approx(1 - 1 / labelled.sum())
+    assert share_within(people, off, share=0.2) == 1.0

@@ -158,7 +158,7 @@ def test_two_hundred_members_of_joint_and_all_its_published_points_are_the_extra
     }
     assert {"sdhrnet", "le_hrnet", "hr_litenet", "lite_csw_hrnet", "greit_hrnet_18", "hrnet_w32"} <= published.keys()
     for architecture in [*members(joint, 200), *published.values()]:
-        assert_same(supernet, architecture, picture(2, 64 if len(architecture.widths) == 4 else 32))
+        assert_same(supernet, architecture, picture(2, 32))
 
 
 def test_the_same_seed_draws_the_same_store_and_start_says_how(tiny: SearchSpace) -> None:

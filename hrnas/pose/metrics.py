@@ -41,7 +41,7 @@ def evaluate(
 
     Returns:
         What `evaluate_found` does, and `oks`, `oks50` (share of persons with OKS above 0.5), `oks_low oks_high
-        oks50_low oks50_high`.
+        oks50_low oks50_high`, `pck` (see `share_within`).
     """
     found = in_own_boxes(people, predictions, visible_above)
     result = evaluate_found(Truth.of(people), found, resamples=resamples, seed=seed)
@@ -52,7 +52,20 @@ def evaluate(
         result[name] = float(values.mean())
         if resamples:
             result |= interval(name, resampled_mean(values, place, counts))
+    result["pck"] = share_within(people, predictions)
     return result
+
+
+def share_within(people: People, predictions: np.ndarray, share: float = 0.1) -> float:
+    """PCK: how many of the labelled keypoints were found within a share of the longer side of their person's box.
+
+    Args:
+        predictions: (persons, points, 2 or more) x, y in picture pixels.
+    """
+    labelled = people.keypoints[:, :, 2] > 0
+    away = np.linalg.norm(predictions[:, :, :2] - people.keypoints[:, :, :2], axis=2)
+    near = away <= share * people.boxes[:, 2:].max(axis=1, keepdims=True)
+    return float(near[labelled].mean()) if labelled.any() else 0.0
 
 
 def evaluate_found(truth: Truth, found: Found, *, resamples: int = RESAMPLES, seed: int = 0) -> dict[str, float]:
