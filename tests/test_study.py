@@ -286,7 +286,7 @@ def test_a_driver_that_only_repeats_itself_is_helped(tmp_path: Path, monkeypatch
         def ask(self, seed: int) -> Any:
             return Ask((0, 0, 0, 0, 0, 0))
 
-    monkeypatch.setattr(study_module, "make_driver", lambda card, space: Stubborn())
+    monkeypatch.setattr(study_module, "make_driver", lambda *anything: Stubborn())
     assert run_toy(tmp_path, toy_card(trials=4)).complete
     origins = [p.origin for p in ledger_of(tmp_path).proposals()]
     assert origins.count("random") == 3 and origins[:11] == ["driver"] * 11
@@ -466,7 +466,7 @@ def test_a_driver_hears_the_highest_rung(tmp_path: Path, monkeypatch: pytest.Mon
         def ask(self, seed: int) -> Any:
             return Ask(toy_space().sample(np.random.default_rng(seed)))
 
-    monkeypatch.setattr(study_module, "make_driver", lambda card, space: Listener())
+    monkeypatch.setattr(study_module, "make_driver", lambda *anything: Listener())
     run_toy(tmp_path, toy_card(trials=12, ladder=[{"epochs": 1}, {"epochs": 4}]))
     climbed = [t for t in ledger_of(tmp_path).trials() if len(t.evaluations) == 2 and t.number < 8]
     assert climbed

@@ -1,6 +1,6 @@
 """Run a study: ask, decode, known?, count, limits, measure, tell; and do it again after a crash.
 
-    published points, then driver.ask() -> genome -> Architecture -> costs -> within the limits, else made smaller -> a trial
+    published points, then driver.ask() -> genome -> Architecture -> costs -> limits? else made smaller -> a new trial
     the ladder -> claim -> evaluator -> scores -> ledger -> driver.tell()
 
 Nothing is remembered here: each turn looks at the ledger and does the next thing that is missing there. So a study that
