@@ -26,6 +26,8 @@ REQUIRED = {  # distribution -> module
     "typing-extensions": "typing_extensions",
     "optuna": "optuna",
     "sqlalchemy": "sqlalchemy",
+    "scipy": "scipy",
+    "scikit-learn": "sklearn",
     "plotly": "plotly",
     "jinja2": "jinja2",
     "tqdm": "tqdm",
