@@ -257,6 +257,25 @@ def test_the_highest_rung_of_the_ladder_is_looked_at_first_and_full_training_las
     assert ["costs counted at 128x96" in section.label for section in facts.sections] == [False, False, True]
 
 
+def test_who_climbed_is_told_for_each_quarter_of_costs() -> None:
+    ladder = [{"fidelity": "zero_cost", "by": "naswot"}, {"fidelity": "proxy", "epochs": 6}]
+    driver = {"kind": "random", "seed": 0}
+    trials = [trial(number, 0.3, 1e6 * (8 - number)) for number in range(8)]
+    for number in (0, 1, 5):
+        low = trials[number].evaluations
+        trials[number] = replace(trials[number], evaluations=(*low, evaluation(trials[number].key, 0.4, rung=1)))
+    (table,) = [table for table in facts_of(*trials, ladder=ladder, driver=driver).tables if "climbed" in table.title]
+    assert table.title == "Who climbed, by MACs"
+    assert table.rows == (
+        ("cheapest quarter, 1M to 2M", "0 on rung 2, of 2"),
+        ("second quarter, 3M to 4M", "1 on rung 2, of 2"),
+        ("third quarter, 5M to 6M", "0 on rung 2, of 2"),
+        ("dearest quarter, 7M to 8M", "2 on rung 2, of 2"),
+    )
+    one_rung = facts_of(*trials, ladder=ladder[1:], driver=driver)
+    assert not any("climbed" in table.title for table in one_rung.tables)
+
+
 def test_the_first_of_several_seeds_counts_and_the_others_tell_the_noise() -> None:
     repeated = trial(0, 0.40, 1e8)
     seeds = tuple(evaluation(repeated.key, score, seed=seed) for seed, score in enumerate((0.40, 0.42, 0.44)))

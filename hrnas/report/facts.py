@@ -54,6 +54,7 @@ __all__ = [
     "whole",
 ]
 
+QUARTERS = ("cheapest quarter", "second quarter", "third quarter", "dearest quarter")
 FULL_TRAINER = "lite_hrnet_coco"  # on the shelf
 COCO_ROOT = "$HRNAS_DATA/coco"  # where a trainer card looks by itself
 
@@ -240,6 +241,7 @@ def study_facts(
             Table(
                 "How this was measured", protocol(card, data, evaluations, record.environment, rival, supernet or {})
             ),
+            *_climbers(trials, card),
             _environment(record),
         ),
         summary=summary(finished, wanted, sections),
@@ -466,6 +468,29 @@ def _data(card: Mapping[str, Any], resolved: Mapping[str, Any]) -> Mapping[str, 
     return recipe.get("data") or card.get("data") or {}
 
 
+def _climbers(trials: Sequence[Trial], card: Mapping[str, Any]) -> tuple[Table, ...]:
+    """How many of each quarter of costs got how far up the ladder: whether it kept only what is small, or large."""
+    ladder = card.get("ladder") or ()
+    cost = next((goal for goal in card.get("goals") or () if goal not in SCORES), "macs")
+    seed = (card.get("driver") or {}).get("seed", 0)
+    reached = {
+        trial.number: max(rungs)
+        for trial in trials
+        if cost in trial.costs
+        and (rungs := [e.identity.rung for e in trial.evaluations if e.state == "done" and e.identity.seed == seed])
+    }
+    known = sorted((trial for trial in trials if trial.number in reached), key=lambda trial: trial.costs[cost])
+    if len(ladder) < 2 or len(known) < 4:
+        return ()
+    rows = []
+    for quarter, members in zip(QUARTERS, np.array_split(np.arange(len(known)), len(QUARTERS)), strict=True):
+        ends = [format_cost(known[index].costs[cost]) for index in members[[0, -1]]]
+        climbed = [sum(reached[known[index].number] >= rung for index in members) for rung in range(1, len(ladder))]
+        told = ", ".join(f"{number} on rung {rung}" for rung, number in enumerate(climbed, start=2))
+        rows.append((f"{quarter}, {' to '.join(ends)}", f"{told}, of {len(members)}"))
+    return (Table(f"Who climbed, by {COSTS.get(cost, cost)}", tuple(rows)),)
+
+
 def _environment(record: StudyRecord) -> Table:
     return Table("Environment", (*_flat(record.environment), ("study created", format_time(record.created))))
 
@@ -604,10 +629,11 @@ def _label(setting: Setting, card: Mapping[str, Any], counted_at: str) -> str:
     """
     ladder = card.get("ladder") or ()
     parts = [setting.fidelity]
-    if setting.fidelity == "proxy" and setting.rung < len(ladder) and "epochs" in ladder[setting.rung]:
-        parts.append(count(int(ladder[setting.rung]["epochs"]), "epoch"))
-        if len(ladder) > 1:
-            parts.append(f"rung {setting.rung + 1} of {len(ladder)}")
+    step = ladder[setting.rung] if setting.rung < len(ladder) else {}
+    if setting.fidelity == step.get("fidelity", "proxy") and step:
+        parts += [count(int(step["epochs"]), "epoch")] if step.get("epochs") else []
+        parts += [f"score {step['by']}"] if step.get("by") else []
+        parts += [f"rung {setting.rung + 1} of {len(ladder)}"] if len(ladder) > 1 else []
     elif setting.rung:
         parts.append(f"rung {setting.rung + 1}")
     parts += [f"input {setting.input}", f"data {setting.data}", f"recipe {setting.recipe}"]
