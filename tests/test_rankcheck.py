@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy import stats
+from test_cli import fields, section
+from test_cli import rows as rows_of_page
 from toy_study import ToyEvaluator, toy_card, toy_cost, toy_recipe, toy_score, toy_space
 from workshop import write_cards
 
@@ -30,6 +32,7 @@ from hrnas.search.rank_rows import Row, read_rows, read_table
 from hrnas.search.rankcheck import budgets_of, check_ranking, shares_of
 from hrnas.search.study import open_study
 from hrnas.space.architecture import Architecture
+from hrnas.space.search_space import SearchSpace, load_space
 
 # ---------------------------------------------------------------------------------------------------------------------
 # statistics
@@ -317,9 +320,9 @@ def test_proxies_that_start_from_shared_weights_are_no_pieces_of_the_reference(t
 # the recorded table
 
 
-def write_table(path: Path, count: int = 10, epochs: int = 9, twice: int = 6) -> Path:
+def write_table(path: Path, count: int = 10, epochs: int = 9, twice: int = 6, space: SearchSpace | None = None) -> Path:
     """The toy's trainings as `benchmarks/record_table.py` records real ones."""
-    space, rng = toy_space(), np.random.default_rng(0)
+    space, rng = space or toy_space(), np.random.default_rng(0)
     nets = {space.decode(genome).key: genome for genome in (space.sample(rng) for _ in range(3 * count))}
     lines = ["key,genome,seed,epoch,score,ap,loss,params,macs,seconds"]
     for number, (key, genome) in enumerate([*nets.items()][:count]):
@@ -504,6 +507,8 @@ def test_the_word_checks_a_card_and_then_its_study(
     monkeypatch.chdir(tmp_path)
     assert main(["rankcheck", "tiny", "--count", "4", "--quiet", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
+    told = set(rows_of_page(section("rankcheck"), "field"))
+    assert {name for name in fields(document) if not name.startswith("points[].values.")} == told
     assert document["architectures"] == 4 and document["reference"]["budget"] == 3
     rows = (tmp_path / "runs/tiny/rankcheck.csv").read_text()
     assert main(["rankcheck", "tiny", "--count", "4", "--quiet"]) == 0
@@ -525,3 +530,21 @@ def test_the_word_checks_a_card_and_then_its_study(
     (tmp_path / "studies/tiny.yaml").rename(tmp_path / "studies/other.yaml")
     assert main(["rankcheck", "other", "--table", "none.csv", "--runs", "new"]) == 2
     assert not (tmp_path / "new").exists()  # a mistake leaves no folder behind
+
+
+def test_a_table_needs_no_pictures_and_what_does_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    write_cards(tmp_path)
+    trainer = tmp_path / "trainers/tiny.yaml"
+    drawn = "data: {kind: drawn, train: 16, holdout: 8, val: 8, seed: 0}"
+    assert drawn in trainer.read_text()
+    trainer.write_text(trainer.read_text().replace(drawn, "data: {kind: coco, root: nowhere, holdout: 0.2}"))
+    monkeypatch.chdir(tmp_path)
+    write_table(tmp_path / "table.csv", space=load_space("tiny"))
+    assert main(["rankcheck", "tiny", "--table", "table.csv", "--json", "--quiet"]) == 1
+    printed = capsys.readouterr()
+    document = json.loads(printed.out)
+    assert {row["measure"] for row in document["rows"]} == {"params", "macs", "proxy"}
+    assert len(document["failed"]) == 1 and "nowhere" in document["failed"][0]
+    assert "zero-cost and inherited scores: " in printed.err

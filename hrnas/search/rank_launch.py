@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from hrnas.cards.study import COSTS, Rung, StudyCard
 from hrnas.cards.trainer import Recipe
 from hrnas.names import SUPERNET_FILE, SUPERNET_FOLDER
+from hrnas.reading import UserError
 from hrnas.search.launch import ask_supernet, describe_environment, find_card_or_study, study_recipe
 from hrnas.search.rank_rows import read_table
 from hrnas.search.rankcheck import OnUnit, budgets_of, check_ranking, is_one_training, shares_of
@@ -16,6 +19,11 @@ from hrnas.search.study import open_study
 from hrnas.search.worker import Evaluator
 from hrnas.space.architecture import Architecture
 from hrnas.space.search_space import load_space
+
+if TYPE_CHECKING:
+    from hrnas.training.proxy import ProxyTrainer
+
+CROPS = 8  # that zero-cost scores look at
 
 
 def launch_rankcheck(
@@ -46,7 +54,14 @@ def launch_rankcheck(
         card = card.with_changes(data=study_recipe(card).at(data).data.model_dump(mode="json"))
     space, recipe = load_space(card.space), study_recipe(card)
     recorded = None if table is None else read_table(table, space, shares_of)
-    evaluators, keypoints = _evaluators(card, recipe, folder, table)
+    missing: list[str] = []
+    try:
+        evaluators, keypoints = _evaluators(card, recipe, folder, trains=table is None)
+    except UserError as error:
+        if table is None:
+            raise
+        evaluators, keypoints = {}, 0  # a table says enough where there are no pictures
+        missing = [f"zero-cost and inherited scores: {error}"]
 
     def count_cost(architecture: Architecture) -> dict[str, float]:
         cost = asdict(measure_cost(architecture, keypoints, recipe.input))
@@ -65,6 +80,7 @@ def launch_rankcheck(
             count=count,
             seeds=seeds,
             table=recorded,
+            missing=missing,
             on_unit=on_unit,
         )
     finally:
@@ -72,24 +88,37 @@ def launch_rankcheck(
     return folder, document
 
 
-def _evaluators(card: StudyCard, recipe: Recipe, folder: Path, table: Path | None) -> tuple[dict[str, Evaluator], int]:
-    """What trains the proxies, what trains the reference in one go, what asks the supernet where one is trained; and
-    the number of keypoints."""
+def _evaluators(card: StudyCard, recipe: Recipe, folder: Path, trains: bool) -> tuple[dict[str, Evaluator], int]:
+    """What measures, by fidelity: the supernet where one is trained, and what trains if wanted.
+
+    Returns:
+        the evaluators, and the number of keypoints.
+    """
     from hrnas.training.loop import pick_device
     from hrnas.training.proxy import ProxyTrainer
+    from hrnas.training.zero_cost import ZeroCostEvaluator
 
-    trained = (folder / SUPERNET_FOLDER / SUPERNET_FILE).is_file()
-    asks = card.supernet is not None and (trained or card.init == "supernet")
-    if table is not None and not asks:
-        return {}, 0
     *proxies, reference = (Rung(epochs=epochs) for epochs in budgets_of(card, recipe))
     long = ProxyTrainer(recipe, [reference], pick_device())
-    found: dict[str, Evaluator] = {}
-    if table is None:
-        proxy = long.on_ladder([*proxies, *([reference] if is_one_training(card, recipe) else [])])
+    proxy = long.on_ladder([*proxies, *([reference] if is_one_training(card, recipe) else [])])
+    found: dict[str, Evaluator] = {"zero_cost": ZeroCostEvaluator(long.keypoints, recipe.input, _some_crops(long))}
+    if trains:
         found |= {"proxy": proxy, "reference": long}
-    if asks:
+    trained = (folder / SUPERNET_FOLDER / SUPERNET_FILE).is_file()
+    if card.supernet is not None and (trained or card.init == "supernet"):
         found["inherited"] = inherited = ask_supernet(card, recipe, folder, long)
-        if table is None and card.init == "supernet":
+        if card.init == "supernet":
             proxy.start_from(inherited)
     return found, long.keypoints
+
+
+def _some_crops(trainer: ProxyTrainer) -> np.ndarray:
+    """The first persons to learn from, as networks see them: uint8 (crops, height, width, 3)."""
+    from hrnas.pose.batches import Batches
+    from hrnas.pose.codecs import make_codec
+    from hrnas.training.proxy import open_pixels
+
+    recipe, persons = trainer.recipe, len(trainer.sources.train)
+    people = trainer.sources.train.take(np.arange(min(CROPS, persons - persons % 2)))  # they are taken in halves
+    batches = Batches(people, open_pixels(people, recipe), make_codec(recipe.codec, recipe.input), len(people))
+    return next(batches.epoch()).images

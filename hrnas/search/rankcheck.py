@@ -94,6 +94,7 @@ def check_ranking(
     count: int | None = None,
     seeds: int = 2,
     table: Table | None = None,
+    missing: Sequence[str] = (),
     on_unit: OnUnit = lambda done, total: None,
 ) -> dict[str, Any]:
     """Measure what is still missing, and say what all of it means.
@@ -105,6 +106,7 @@ def check_ranking(
             first so many of its architectures (default: all).
         seeds: of the trainings; the first is the study's own.
         table: take architectures and trainings from there instead of training.
+        missing: what could not be measured from the start, in words.
 
     Returns:
         the document that is also in `rankcheck.json` and in the ledger.
@@ -136,7 +138,7 @@ def check_ranking(
         "space": space.name,
         "measured": time.time(),
         "trainings": of if table is None else f"the recorded table {table.name}",
-        "failed": failed,
+        "failed": [*missing, *failed],
         **describe(list(known.values()), longest, {net.key: name for name, net in published_points(card, space)}),
     }
     write_atomically(folder / RESULT_FILE, json.dumps(document, indent=1, allow_nan=False))
