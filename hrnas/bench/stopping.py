@@ -76,7 +76,7 @@ def replay(problem: Problem, trained: Mapping[Genome, RecordedTraining], card: S
     asks: list[Ask] = []
     seen: set[Genome] = set()
     while True:
-        job = next_promotion(trials, card, seed)
+        job = next_promotion(trials, card, seed, closing=len(trials) == card.trials)
         if job is not None:
             trial, rung = job
         elif len(trials) < card.trials:
