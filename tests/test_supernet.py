@@ -161,6 +161,15 @@ def test_two_hundred_members_of_joint_and_all_its_published_points_are_the_extra
         assert_same(supernet, architecture, picture(2, 32))
 
 
+def test_a_narrower_group_of_mcam_may_have_a_longer_last_third() -> None:
+    rows = {"stages[all].row.kind": ["residual"], "stages[all].row.attention.kind": ["mcam"]}
+    groups = {"stages[all].row.attention.groups": {"ordered": [4, 8]}, "widths[0]": {"ordered": [40, 48]}}
+    space = tiny_space(**({path: None for path in CHOICES} | rows | groups))
+    supernet = Supernet(space, KEYPOINTS)
+    for genome in space.enumerate():
+        assert_same(supernet, space.decode(genome), picture())
+
+
 def test_the_same_seed_draws_the_same_store_and_start_says_how(tiny: SearchSpace) -> None:
     one, same, other = Supernet(tiny, 3, seed=1), Supernet(tiny, 3, seed=1), Supernet(tiny, 3, seed=2)
     assert all(torch.equal(one.weights[name], same.weights[name]) for name in one.weights)

@@ -199,7 +199,9 @@ def _members_with_every_name(space: SearchSpace, ends: Genome, naming: set[int])
         for value in values if ends[index] == 0 else reversed(values):  # from the widest on
             for genome in covers:
                 narrow = space.decode((*genome[:index], value, *genome[index + 1 :]))
-                if (options := _naming_options(narrow)) not in seen:
+                options = _naming_options(narrow)
+                # MCAM's last third takes what its group leaves: a narrower group may have a longer one
+                if options not in seen or any(label.startswith("mcam") for label in options):
                     seen.add(options)
                     yield narrow
 
