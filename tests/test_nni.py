@@ -221,7 +221,7 @@ def test_only_the_orphans_of_this_folder_are_ended(
 def test_a_server_of_node_listens_on_loopback_only() -> None:
     import nni_node
 
-    script = Path(sys.modules["hrnas.search"].__path__[0]) / "nni" / "loopback.js"
+    script = Path(sys.modules["hrnas.search"].__path__[0]) / "nni" / "manager.js"
     program = (
         "const s = require('http').createServer().listen(0, () => { console.log(s.address().address); s.close() })"
     )
@@ -253,7 +253,7 @@ def of_folder(folder: Path) -> Callable[[str], bool]:
     return lambda mark: mark.endswith(f" {folder.resolve()}")
 
 
-def wait_until(moment: Callable[[], bool], seconds: float, process: subprocess.Popen[bytes] | None = None) -> None:
+def wait_until(moment: Callable[[], bool], seconds: float, process: subprocess.Popen[str] | None = None) -> None:
     until = time.monotonic() + seconds
     while not moment():
         assert time.monotonic() < until, "it takes too long"
@@ -263,51 +263,51 @@ def wait_until(moment: Callable[[], bool], seconds: float, process: subprocess.P
 
 @pytest.mark.slow
 def test_a_study_run_by_nni_survives_kills_and_leaves_no_process(tmp_path: Path) -> None:
-    card, runs = write_little_cards(tmp_path), tmp_path / "runs"
-    folder = runs / "little"
+    """Killed: the search; the search and the keeper in the next trial; NNI's manager. Then it goes on to the end."""
+    card, runs, home = write_little_cards(tmp_path), tmp_path / "runs", tmp_path / "home"
+    home.mkdir()
+    folder, environment = runs / "little", {**ENVIRONMENT, "HOME": str(home)}
     command = [sys.executable, "-m", "hrnas", "search", str(card), "--trials", "3", "--quiet", "--runs"]
     assert subprocess.run([*command, str(tmp_path / "whole")], env=ENVIRONMENT).returncode == 0
-    home = tmp_path / "a home"
-    home.mkdir()
     through_nni = [*command, str(runs), "--engine", "nni"]
 
-    def kill_in_a_trial(also_the_keeper: bool) -> int:
-        already = set(folder.glob("nni/*/jobs/*.pid"))
-        search = subprocess.Popen(through_nni, env={**ENVIRONMENT, "HOME": str(home)}, stdout=subprocess.DEVNULL)
+    def kill_in_job(number: int, *victims: str) -> tuple[int, str]:
+        """Kill the search, or those of its processes with a word in their command, while a job's trial runs."""
+        before = {*folder.glob("nni/*")}
+        search = subprocess.Popen(through_nni, env=environment, stderr=subprocess.PIPE, text=True)
         try:
-            wait_until(lambda: bool(set(folder.glob("nni/*/jobs/*.pid")) - already), 300, search)
-            (running,) = running_in(folder)
+            wait_until(
+                lambda: any(p.parents[1] not in before for p in folder.glob(f"nni/*/jobs/{number}.pid")), 600, search
+            )
+            assert len(running_in(folder)) == 1
             found = marked(of_folder(folder))
             assert len(found) >= 4, "keeper, manager, dispatcher, trial"
-            if also_the_keeper:
-                (keeper,) = (process for process in found if "hrnas.search.nni.keeper" in process.cmdline())
-                keeper.kill()
+            for process in found:
+                if any(victim in " ".join(process.cmdline()) for victim in victims):
+                    process.kill()
         finally:
-            search.kill()
-            search.wait()
-        return running
+            if "main.js" not in victims:
+                search.kill()
+            said = search.communicate(timeout=120)[1]
+        return search.returncode, said
 
-    left = [kill_in_a_trial(also_the_keeper=False)]
+    kill_in_job(0)
     wait_until(lambda: not marked(of_folder(folder)), 60)
 
-    done = subprocess.run(
-        [*through_nni[:6], "2", *through_nni[7:]], env=ENVIRONMENT, capture_output=True, text=True, timeout=600
-    )
-    assert done.returncode == 2 and "trials" in done.stderr, "another card: nothing was begun"
+    kill_in_job(1, "hrnas.search.nni.keeper")
+    assert marked(of_folder(folder)), "nobody is left to end them, until the next search"
 
-    left.append(kill_in_a_trial(also_the_keeper=True))
-    assert marked(of_folder(folder)), "now nobody ends them, until the next search"
+    status, said = kill_in_job(0, "main.js")
+    assert status == 2 and "were ended" in said and "NNI's manager ended" in said
+    assert not marked(of_folder(folder)) and not running_in(folder)
 
-    done = subprocess.run(
-        through_nni, env={**ENVIRONMENT, "HOME": str(home)}, capture_output=True, text=True, timeout=900
-    )
+    done = subprocess.run(through_nni, env=environment, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
-    assert "were ended" in done.stderr and "http://127.0.0.1:" in done.stderr and "warning" not in done.stderr
+    assert "http://127.0.0.1:" in done.stderr and "warning" not in done.stderr
     assert not marked(of_folder(folder))
     assert not [*home.iterdir()], "NNI's home is in the run folder"
-    assert len(left) == 2
-    again, whole = dict(measured(folder)), dict(measured(tmp_path / "whole" / "little"))
-    given_up = [e for e in Ledger.open(folder / "ledger.sqlite").evaluations() if e.state == "failed"]
-    assert given_up or list(again.items()) == list(whole.items()), "as without NNI and without kills"
+    assert measured(folder) == measured(tmp_path / "whole" / "little"), "as without NNI and without kills"
+    states = [evaluation.state for evaluation in Ledger.open(folder / "ledger.sqlite").evaluations()]
+    assert sorted(states) == ["broken", "broken", "done", "done", "done"], "nothing is trained twice but what broke"
     log = max(folder.glob("nni/*/log/nnimanager.log")).read_text()
     assert "to: DONE" in log and "to: STOPPED" in log

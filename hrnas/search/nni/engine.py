@@ -149,7 +149,7 @@ class NniTrials:
             MARK: self._mark,
             "HOME": str(place / "home"),
             "PYTHONUSERBASE": site.getuserbase(),
-            "NODE_OPTIONS": f"{os.environ.get('NODE_OPTIONS', '')} --require {json.dumps(str(_LOOPBACK))}".strip(),
+            "NODE_OPTIONS": f"{os.environ.get('NODE_OPTIONS', '')} --require {json.dumps(str(_PRELOADED))}".strip(),
         }
         with (place / name / "keeper.log").open("w", encoding="utf-8") as log:
             self._keeper = keeper = subprocess.Popen(
@@ -176,7 +176,7 @@ class NniTrials:
             )
 
 
-_LOOPBACK = Path(__file__).with_name("loopback.js")
+_PRELOADED = Path(__file__).with_name("manager.js")
 
 
 def _shown(value: Any) -> Any:

@@ -15,6 +15,7 @@ import traceback
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from select import select
 from typing import Any
 
 import nni
@@ -25,7 +26,8 @@ from nni.experiment.config import CustomAlgorithmConfig
 from hrnas.search.nni.processes import MARK, end_marked
 
 FIRST_PORT = 8080  # as NNI's own
-PATIENCE = 60  # seconds for NNI's manager to begin
+PATIENCE = 120  # seconds for NNI's manager to begin
+LOOK = 2.0  # seconds between two looks at the manager
 LAST_LOOK = 30.0  # seconds for NNI to see that the last trial ended
 
 
@@ -48,6 +50,9 @@ def main() -> None:
         told = {"port": experiment.port, "open_to": _listens_to_others(experiment.port)}
         tell.write(json.dumps(told) + "\n")
         tell.flush()
+        while not select([hear], [], [], LOOK)[0]:
+            if not _is_well(experiment):
+                raise RuntimeError("NNI's manager came to a bad end: see nnimanager.log and dispatcher.log")
         if hear.readline() == "done\n":
             with suppress(Exception):  # the results are in the ledger
                 _come_to_an_end(experiment)
@@ -92,6 +97,14 @@ def _listens_to_others(port: int) -> str:
                     socket.create_connection((address.address, port), timeout=1).close()
                     return str(address.address)
     return ""
+
+
+def _is_well(experiment: Experiment) -> bool:
+    if experiment._proc.poll() is not None:
+        return False
+    with suppress(Exception):  # a busy machine answers late
+        return bool(experiment.get_status() != "ERROR")
+    return True
 
 
 def _come_to_an_end(experiment: Experiment) -> None:
