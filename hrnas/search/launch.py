@@ -65,7 +65,8 @@ def launch(
     with ExitStack() as stack:
         if engine == "nni":
             through_nni = stack.enter_context(_nni_trials(card.name, space, folder, count_cost, say))
-            evaluators = dict.fromkeys(evaluators, through_nni)
+            # what costs is known in an instant, and is no trial to look at
+            evaluators = {name: own if name == "cost" else through_nni for name, own in evaluators.items()}
         result = run_study(
             card,
             space,
