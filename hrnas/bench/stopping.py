@@ -7,19 +7,36 @@ of e epochs gives: a rung of the ladder reads its epoch there. Drivers and promo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+import csv
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from io import StringIO
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
 
 from hrnas.bench.problems import Problem, RecordedTraining
+from hrnas.bench.summary import markdown
 from hrnas.cards.study import StudyCard
 from hrnas.ledger import Evaluation, Identity, Trial
 from hrnas.pareto import hypervolume
+from hrnas.reading import write_atomically
 from hrnas.search.drivers import Ask, Told, make_driver, seed_of_ask
 from hrnas.search.ladder import next_promotion
 from hrnas.space.genome import Genome
 
-__all__ = ["Replay", "ladder_card", "replay"]
+__all__ = ["LADDERS", "Replay", "as_table", "compare_ladders", "ladder_card", "read_replays", "replay", "write_replays"]
+
+LADDERS: Mapping[str, tuple[tuple[int, ...], dict[str, Any]]] = {
+    "to the end": ((9,), {}),
+    **{
+        f"1, 3, 9 epochs; {rule}": ((1, 3, 9), {"keep": 0.45, "wait": 1, "promotion": rule})
+        for rule in get_args(StudyCard.model_fields["promotion"].annotation)
+    },
+    "1, 3, 9 epochs; hypervolume, nobody waits": ((1, 3, 9), {"keep": 0.45, "wait": 0}),
+    "1, 9 epochs; hypervolume": ((1, 9), {"keep": 0.25, "wait": 1}),
+}
 
 
 @dataclass(frozen=True)
@@ -95,6 +112,61 @@ def replay(problem: Problem, trained: Mapping[Genome, RecordedTraining], card: S
     volume = hypervolume(values, problem.corner) / hypervolume(problem.best_known, problem.corner)
     epochs = sum(card.ladder[len(trial.evaluations) - 1].epochs or 0 for trial in trials)
     return Replay(seed, epochs, len(ends), volume)
+
+
+def compare_ladders(
+    problem: Problem,
+    trained: Mapping[Genome, RecordedTraining],
+    driver: Mapping[str, Any],
+    seeds: Sequence[int],
+    on_run: Callable[[], None] = lambda: None,
+) -> dict[str, list[Replay]]:
+    """Every ladder with every seed, one driver for all, each with the problem's number of trials.
+
+    Args:
+        on_run: called after each replay.
+    """
+    found: dict[str, list[Replay]] = {}
+    for name, (epochs, options) in LADDERS.items():
+        for seed in seeds:
+            card = ladder_card(problem, {**driver, "seed": seed}, epochs, problem.evaluations, **options)
+            found.setdefault(name, []).append(replay(problem, trained, card))
+            on_run()
+    return found
+
+
+def write_replays(path: Path, replays: Mapping[str, Sequence[Replay]]) -> None:
+    """One line for each replay."""
+    text = StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("ladder", *(field.name for field in fields(Replay))))
+    for name, some in replays.items():
+        writer.writerows((name, each.seed, each.epochs, each.finished, f"{each.hypervolume:.4f}") for each in some)
+    write_atomically(path, text.getvalue())
+
+
+def read_replays(path: Path) -> dict[str, list[Replay]]:
+    """What `write_replays` wrote."""
+    found: dict[str, list[Replay]] = {}
+    with path.open(newline="", encoding="utf-8") as lines:
+        for row in csv.DictReader(lines):
+            one = Replay(int(row["seed"]), int(row["epochs"]), int(row["finished"]), float(row["hypervolume"]))
+            found.setdefault(row["ladder"], []).append(one)
+    return found
+
+
+def as_table(replays: Mapping[str, Sequence[Replay]]) -> str:
+    """What each ladder trained and what it found, as shares of what training to the end did; medians over seeds."""
+    whole = _medians(next(iter(replays.values())))
+    rows = []
+    for name, some in replays.items():
+        epochs, finished, volume = _medians(some)
+        rows.append((name, f"{epochs / whole[0]:.0%}", f"{finished:.0f}", f"{volume:.3f}", f"{volume / whole[2]:.0%}"))
+    return markdown(("ladder", "epochs", "finished", "hypervolume", "of training to the end"), rows)
+
+
+def _medians(replays: Sequence[Replay]) -> list[float]:
+    return [*np.median([(each.epochs, each.finished, each.hypervolume) for each in replays], axis=0)]
 
 
 def _measured(trial: Trial, training: RecordedTraining, card: StudyCard, rung: int) -> Trial:

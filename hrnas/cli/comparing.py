@@ -18,6 +18,7 @@ from hrnas.reading import UserError
     Argument("--evaluations", "N", "of each run (default: 200; 20 on our own table)", as_count),
     Argument("--data", "DIR", "the folder that holds nas_bench_mr/ (default: HRNAS_DATA)", Path),
     Argument("--out", "DIR", "keep the runs here, go on with those that are there, and draw the curves", Path),
+    Argument("--stopping", "", "ladders instead of methods: what early stopping saves, on our own table"),
     QUIET,
     JSON,
 )
@@ -36,6 +37,8 @@ def bench(said: Namespace) -> int:
     from hrnas.bench.summary import as_table, summarise
     from hrnas.progress import CountProgress
 
+    if said.stopping:
+        return _stopping(said)
     chosen = [*PROBLEMS] if said.problem == "all" else [said.problem or "small_joint_macs"]
     names = said.methods.split(",") if said.methods else [name for name in known_methods() if name not in SLOW]
     methods = find_methods(names)
@@ -55,8 +58,8 @@ def bench(said: Namespace) -> int:
                 if path:
                     write_runs(path, runs, evaluations)
                 progress()
-        everything[name] = {method: runs[method] for method in methods}
-        lines = summarise(everything[name])
+        everything[name] = runs
+        lines = summarise(runs)
         documents.append(
             {
                 "problem": name,
@@ -68,7 +71,7 @@ def bench(said: Namespace) -> int:
             }
         )
         if path:
-            path.with_suffix(".svg").write_text(draw_svg(everything[name], problem.about), encoding="utf-8")
+            path.with_suffix(".svg").write_text(draw_svg(runs, name), encoding="utf-8")
         if not said.json:
             print("\n".join([f"{name}: {problem.about}", *problem.notes, "", as_table(lines), ""]))
     if said.out:
@@ -77,4 +80,29 @@ def bench(said: Namespace) -> int:
         print(to_json({"problems": documents}))
     elif said.out:
         print(f"curves: {said.out / 'curves.html'}")
+    return 0
+
+
+def _stopping(said: Namespace) -> int:
+    from hrnas.bench.methods import default_method, driver_options
+    from hrnas.bench.problems import load_problem, read_training
+    from hrnas.bench.stopping import LADDERS, as_table, compare_ladders, write_replays
+    from hrnas.progress import CountProgress
+
+    options = driver_options()
+    method = said.methods or default_method()
+    if method not in options:
+        raise UserError(f"--stopping: '{method}' is no driver of a study; there are: {', '.join(options)}")
+    trained = {training.genome: training for training in read_training() if training.seed == 0}
+    problem = load_problem(said.problem or "small_joint_macs")
+    if not problem.name.startswith("small_joint"):
+        raise UserError(f"--stopping: {problem.name} has no scores of every epoch; say small_joint_macs or _params")
+    with CountProgress("replays", said.seeds * len(LADDERS), sys.stderr, said.quiet) as progress:
+        replays = compare_ladders(problem, trained, options[method], range(said.seeds), progress)
+    if said.out:
+        write_replays(said.out / f"{problem.name}.stopping.csv", replays)
+    if said.json:
+        print(to_json({"ladders": {name: [vars(each) for each in some] for name, some in replays.items()}}))
+    else:
+        print(f"{problem.name}, {method}, {problem.evaluations} trials, {said.seeds} seeds\n\n{as_table(replays)}")
     return 0
