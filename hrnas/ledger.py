@@ -296,9 +296,16 @@ class Ledger:
     # studies
 
     def create_study(
-        self, card: Mapping[str, Any], environment: Mapping[str, Any], resolved: Mapping[str, Any] | None = None
+        self,
+        card: Mapping[str, Any],
+        environment: Mapping[str, Any],
+        resolved: Mapping[str, Any] | None = None,
+        renewed: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda card: card,
     ) -> StudyRecord:
         """Record the study, or find it again: the same card under the same name is the same study.
+
+        Args:
+            renewed: a recorded card with the defaults of the options that came after it.
 
         Raises:
             UserError: another study of this name exists; the text names the keys that differ.
@@ -318,7 +325,7 @@ class Ledger:
         except IntegrityError:  # another worker was quicker
             pass
         record = self.study()
-        different = _differences({**record.card, **record.resolved}, {**new["card"], **new["resolved"]})
+        different = _differences({**renewed(record.card), **record.resolved}, {**new["card"], **new["resolved"]})
         if different:
             raise UserError(
                 f"{self._address}: the study '{name}' exists with another card; it differs in\n"

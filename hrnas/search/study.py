@@ -27,7 +27,7 @@ from hrnas.cards.trainer import Recipe
 from hrnas.ledger import Evaluation, Identity, Ledger, Outcome, Proposal, Trial
 from hrnas.names import CARD_FILE, LEDGER_FILE, supernet_id
 from hrnas.pareto import goal_value
-from hrnas.reading import UserError, format_size, write_atomically, write_yaml
+from hrnas.reading import UserError, format_size, validate, write_atomically, write_yaml
 from hrnas.search.drivers import Told, make_driver, seed_of_ask
 from hrnas.search.ladder import next_promotion
 from hrnas.search.limits import DRAWS, CountCost, Counted, Limits
@@ -172,7 +172,9 @@ def open_study(
             gene.path: {where: list(only) for where, only in gene.when} for gene in space.genes if gene.when
         },
     }
-    record = ledger.create_study(tree, environment, resolved)
+    record = ledger.create_study(
+        tree, environment, resolved, lambda old: validate(StudyCard, old, card.name).model_dump(mode="json")
+    )
     write_yaml(folder / CARD_FILE, record.card)
     write_atomically(folder / "environment.json", json.dumps(record.environment, indent=2))
     return ledger
