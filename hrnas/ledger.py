@@ -284,7 +284,7 @@ class Ledger:
                     _metadata.create_all(connection)
             elif not sql.inspect(engine).has_table("studies"):
                 raise UserError(f"{shown}: this database holds no studies of hrnas")
-            _add_missing_column(engine)
+            _add_missing_columns(engine)
         except (ArgumentError, DBAPIError, NoSuchModuleError, ModuleNotFoundError) as error:
             raise UserError(f"{shown}: cannot be opened as a ledger: {str(error).splitlines()[0]}") from None
         return cls(engine, shown, study)
@@ -300,12 +300,12 @@ class Ledger:
         card: Mapping[str, Any],
         environment: Mapping[str, Any],
         resolved: Mapping[str, Any] | None = None,
-        renewed: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda card: card,
+        renewed: Callable[[StudyRecord], StudyRecord] = lambda record: record,
     ) -> StudyRecord:
         """Record the study, or find it again: the same card under the same name is the same study.
 
         Args:
-            renewed: a recorded card with the defaults of the options that came after it.
+            renewed: a record with the defaults of the options that came after it.
 
         Raises:
             UserError: another study of this name exists; the text names the keys that differ.
@@ -325,7 +325,8 @@ class Ledger:
         except IntegrityError:  # another worker was quicker
             pass
         record = self.study()
-        different = _differences({**renewed(record.card), **record.resolved}, {**new["card"], **new["resolved"]})
+        old = renewed(record)
+        different = _differences({**old.card, **old.resolved}, {**new["card"], **new["resolved"]})
         if different:
             raise UserError(
                 f"{self._address}: the study '{name}' exists with another card; it differs in\n"
@@ -626,16 +627,27 @@ def _connectable(address: str) -> sql.Engine:
     return engine
 
 
-def _add_missing_column(engine: sql.Engine) -> None:
-    """Let a ledger from before CPU time was recorded be read and gone on with."""
+_NEWER_COLUMNS = (  # table, column, and what the rows of before get
+    ("evaluations", "cpu_seconds", "DOUBLE PRECISION"),
+    ("proposals", "refused", "JSON DEFAULT '{}' NOT NULL"),
+)
 
-    def is_there(bind: sql.Engine | sql.Connection) -> bool:
-        return "cpu_seconds" in {column["name"] for column in sql.inspect(bind).get_columns("evaluations")}
 
-    if not is_there(engine):
+def _add_missing_columns(engine: sql.Engine) -> None:
+    """Let a ledger from before these columns be read and gone on with."""
+
+    def missing(bind: sql.Engine | sql.Connection) -> list[str]:
+        look = sql.inspect(bind)
+        return [
+            f"ALTER TABLE {table} ADD COLUMN {column} {kind}"
+            for table, column, kind in _NEWER_COLUMNS
+            if column not in {there["name"] for there in look.get_columns(table)}
+        ]
+
+    if missing(engine):
         with engine.connect() as connection, _write(connection):
-            if not is_there(connection):  # another process may have been quicker
-                connection.exec_driver_sql("ALTER TABLE evaluations ADD COLUMN cpu_seconds DOUBLE PRECISION")
+            for change in missing(connection):  # another process may have been quicker
+                connection.exec_driver_sql(change)
 
 
 def _use_wal(connection: Any) -> None:

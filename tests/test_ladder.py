@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -236,19 +234,6 @@ def test_a_study_climbs_from_zero_cost_to_training_and_its_driver_hears_of_train
     assert reached.count(["zero_cost"]) == 6 and ["zero_cost", "proxy", "proxy"] in reached
     assert {told.outcome for told in heard.values()} <= {"measured", "pending"}
     assert all(0 <= told.values["score"] <= 1 for told in heard.values() if told.outcome == "measured")
-
-
-def test_a_study_from_before_an_option_goes_on_with_its_default(tmp_path: Path) -> None:
-    run_toy(tmp_path, toy_card(trials=2))
-    with sqlite3.connect(tmp_path / "ledger.sqlite") as database:
-        recorded = json.loads(database.execute("select card from studies").fetchone()[0])
-        for option in ("promotion", "floor", "wait"):
-            del recorded[option]
-        database.execute("update studies set card = ?", (json.dumps(recorded),))
-    database.close()
-    assert run_toy(tmp_path, toy_card(trials=2)).complete
-    with pytest.raises(UserError, match=r"wait: was 0\.5, now 1\.0"):
-        run_toy(tmp_path, toy_card(trials=2, wait=1.0))
 
 
 def test_where_no_more_trials_come_nobody_waits_for_them(tmp_path: Path) -> None:

@@ -63,19 +63,22 @@ def test_what_is_written_is_read_back(ledger: Ledger) -> None:
     assert [p.number for p in ledger.proposals(start=1)] == [1]
 
 
-def test_a_ledger_from_before_cpu_time_was_recorded_is_read_and_gone_on_with(ledger: Ledger, tmp_path: Path) -> None:
+def test_a_ledger_from_before_some_columns_is_read_and_gone_on_with(ledger: Ledger, tmp_path: Path) -> None:
     assert propose_new(ledger, 0, IDENTITY.key)
     old = ledger.claim(IDENTITY, "me")
     assert old is not None and ledger.finish(old.id, {"score": 0.5}, 1.0)
     ledger.close()
     with sqlite3.connect(tmp_path / "ledger.sqlite") as file:
         file.execute("ALTER TABLE evaluations DROP COLUMN cpu_seconds")
+        file.execute("ALTER TABLE proposals DROP COLUMN refused")
     file.close()
     again = Ledger.open(tmp_path / "ledger.sqlite")
     assert [e.cpu_seconds for e in again.evaluations()] == [None]
     new = again.claim(replace(IDENTITY, seed=2), "me")
     assert new is not None and again.finish(new.id, {"score": 0.6}, 1.0, 2.0)
     assert [e.cpu_seconds for e in again.evaluations()] == [None, 2.0]
+    again.propose(1, (0, 0), "b", outcome="infeasible", origin="driver", costs={}, refused={"macs": 3})
+    assert [p.refused for p in again.proposals()] == [{}, {"macs": 3}]
     again.close()
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import threading
 import time
 from collections import Counter
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -350,6 +352,21 @@ def test_a_failure_is_recorded_with_its_reason_and_does_not_count(tmp_path: Path
 OUT_OF_MEMORY = "CUDA out of memory. Tried to allocate {} MiB"
 
 
+def test_a_study_from_before_some_options_goes_on_and_other_values_are_still_refused(tmp_path: Path) -> None:
+    run_toy(tmp_path, toy_card(trials=2))
+    with closing(sqlite3.connect(tmp_path / "ledger.sqlite")) as file, file:
+        card, resolved = map(json.loads, file.execute("SELECT card, resolved FROM studies").fetchone())
+        for option in ("promotion", "wait", "floor", "supernet", "init", "limits_by", "time_limit"):
+            del card[option]
+        del resolved["recipe"]["sync_norm"], resolved["recipe"]["schedule"]["warmup_steps"]
+        file.execute("UPDATE studies SET card = ?, resolved = ?", (json.dumps(card), json.dumps(resolved)))
+    assert run_toy(tmp_path, toy_card(trials=2)).complete
+    with pytest.raises(UserError, match=r"(?s)differs in\n  floor: was 0.0, now 0.1\n  wait: was 0.5, now 1.0\ngive"):
+        run_toy(tmp_path, toy_card(trials=2, floor=0.1, wait=1.0))
+    with pytest.raises(UserError, match=r"differs in\n  recipe\.sync_norm: was False, now True\ngive"):
+        run_toy(tmp_path, toy_card(trials=2), recipe=toy_recipe().with_changes(sync_norm=True))
+
+
 @pytest.mark.parametrize(
     ("error", "reason", "advice"),
     [
@@ -520,7 +537,7 @@ def test_a_seed_that_fails_climbs_no_further_and_is_said(tmp_path: Path) -> None
     trial = next(t for t in ledger_of(tmp_path).trials() if len(t.evaluations) == 2)
     calls: list[tuple[int, int]] = []
 
-    def evaluator(architecture: Any, rung: Any, seed: int, *more: Any) -> dict[str, float]:
+    def evaluator(architecture: Any, rung: Any, seed: int, *more: Any) -> dict[str, object]:
         calls.append((seed, rung.epochs))
         if seed == 8 or (seed, rung.epochs) == (9, 2):
             raise RuntimeError("the loss is nan")

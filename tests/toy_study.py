@@ -80,19 +80,20 @@ class ToyEvaluator:
     def __call__(
         self, architecture: Architecture, rung: Rung, seed: int, folder: Path, beat: Callable[[dict[str, Any]], None]
     ) -> dict[str, object]:
-        self.calls.append((architecture.key, rung.epochs, seed))
-        self.hook(architecture.key, rung.epochs)
+        epochs = rung.epochs or 0
+        self.calls.append((architecture.key, epochs, seed))
+        self.hook(architecture.key, epochs)
         folder.mkdir(parents=True, exist_ok=True)
         checkpoint = folder / f"step-seed{seed}"
         done = int(checkpoint.read_text()) if checkpoint.exists() else 0
-        for step in range(done, STEPS * rung.epochs):
+        for step in range(done, STEPS * epochs):
             time.sleep(self.pause)
             beat({"step": step})
             _append(folder.parent.parent / "steps.log", f"{architecture.key} {step} {os.getpid()}\n")
             partial = folder / f"step.{os.getpid()}"
             partial.write_text(str(step + 1))
             partial.replace(checkpoint)
-        score = toy_score(architecture, rung.epochs, seed)
+        score = toy_score(architecture, epochs, seed)
         return {"score": score, "ap": score / 4}
 
 

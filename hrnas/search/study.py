@@ -24,7 +24,7 @@ import numpy as np
 
 from hrnas.cards.study import StudyCard
 from hrnas.cards.trainer import Recipe
-from hrnas.ledger import Evaluation, Identity, Ledger, Outcome, Proposal, Trial
+from hrnas.ledger import Evaluation, Identity, Ledger, Outcome, Proposal, StudyRecord, Trial
 from hrnas.names import CARD_FILE, LEDGER_FILE, supernet_id
 from hrnas.pareto import goal_value
 from hrnas.reading import UserError, format_size, validate, write_atomically, write_yaml
@@ -41,6 +41,7 @@ from hrnas.space.search_space import SearchSpace
 PATIENCE = 100  # useless proposals in a row before the search draws unseen architectures itself
 WALKABLE = 20_000  # genomes of a space small enough to know that nothing is left
 MOST_FAILURES = 3  # evaluations in a row that failed in this process with the same reason
+NAMING = {"name", "about"}  # of a trainer card: what it is called, not what it does
 MIRROR_EVERY = 30.0  # seconds between two copies for Optuna's tools
 WAIT = 1.0  # seconds between two looks while other workers finish
 
@@ -162,9 +163,8 @@ def open_study(
     """
     ledger = Ledger.open(card.ledger or folder / LEDGER_FILE, study=card.name, create=True)
     tree = card.model_dump(mode="json")
-    trainer = recipe.model_dump(mode="json", exclude={"name", "about"})
     resolved = {
-        "recipe": trainer,
+        "recipe": recipe.model_dump(mode="json", exclude=NAMING),
         "base": space.base,
         "choices": {gene.path: list(gene.values) for gene in space.genes},
         "ordered choices": [gene.path for gene in space.genes if gene.ordered],
@@ -172,12 +172,24 @@ def open_study(
             gene.path: {where: list(only) for where, only in gene.when} for gene in space.genes if gene.when
         },
     }
-    record = ledger.create_study(
-        tree, environment, resolved, lambda old: validate(StudyCard, old, card.name).model_dump(mode="json")
-    )
+    record = ledger.create_study(tree, environment, resolved, _renewed)
     write_yaml(folder / CARD_FILE, record.card)
     write_atomically(folder / "environment.json", json.dumps(record.environment, indent=2))
     return ledger
+
+
+def _renewed(record: StudyRecord) -> StudyRecord:
+    """The record as it would be made now: options that are newer than it have their defaults."""
+    recipe = {"name": record.name, **record.resolved.get("recipe", {})}
+    try:
+        return replace(
+            record,
+            card=validate(StudyCard, record.card, record.name).model_dump(mode="json"),
+            resolved=record.resolved
+            | {"recipe": validate(Recipe, recipe, record.name).model_dump(mode="json", exclude=NAMING)},
+        )
+    except UserError:  # it lacks or has what no card of now does: the comparison names it
+        return record
 
 
 def run_study(
