@@ -35,14 +35,23 @@ class _DriverOptions(Options):
         return None
 
 
-class RandomDriver(_DriverOptions):
+class ScreenedOptions(_DriverOptions):
+    """A driver before which a model may stand: with `predictor: on` it lets the best of eight proposals through.
+
+    That begins when the model ranks networks that it has not seen better than one of their costs does by itself.
+    """
+
+    predictor: bool = False
+
+
+class RandomDriver(ScreenedOptions):
     """Uniform sampling without repetition: the baseline that every search must beat."""
 
     kind: Literal["random"]
     seed: Seed = 0
 
 
-class EvolutionDriver(_DriverOptions):
+class EvolutionDriver(ScreenedOptions):
     """Regularised evolution: the latest `population` live, the best of a `sample` of them has the next child.
 
     `crossover` is the probability that a child has two parents; `population` random proposals begin.
@@ -55,7 +64,7 @@ class EvolutionDriver(_DriverOptions):
     crossover: Annotated[Number, Field(ge=0, le=1)] = 0.5
 
 
-class LocalDriver(_DriverOptions):
+class LocalDriver(ScreenedOptions):
     """Pareto local search: a neighbour of what is on the front; `startup` random proposals begin."""
 
     kind: Literal["local"]
@@ -75,7 +84,7 @@ class ModelDriver(_DriverOptions):
     candidates: int = Field(100, ge=1)
 
 
-class OptunaDriver(_DriverOptions):
+class OptunaDriver(ScreenedOptions):
     """One of Optuna's samplers: `tpe` (multivariate), `nsga2`, `nsga3` (small populations suit small budgets) or `gp`.
 
     `population` is of the two genetic ones, `startup` random proposals begin for the other two. `gp` takes seconds for
@@ -98,7 +107,7 @@ class OptunaDriver(_DriverOptions):
         )
 
 
-class NniDriver(_DriverOptions):
+class NniDriver(ScreenedOptions):
     """One of NNI's tuners; needs the extra `nni`. `grid` walks through a space from one corner: for small spaces.
 
     NNI's tuners see one number, so that several goals become one, the higher the better:

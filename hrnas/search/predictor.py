@@ -88,7 +88,7 @@ class Predictor:
         self._members = [(s, m) for s, m in zip(share, members, strict=True) if s > 1e-3]
         left_out = sum(s * m.left_out for s, m in self._members) / sum(s for s, _ in self._members)
         self.tau = _tau(left_out, standard)
-        self.tau_of_measures = max((_tau(column, standard) for column in self._measures.T), default=0.0)
+        self.tau_of_measures = max((abs(_tau(column, standard)) for column in self._measures.T), default=0.0)
 
     @property
     def earned(self) -> bool:

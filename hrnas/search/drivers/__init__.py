@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from hrnas.cards.drivers import ScreenedOptions
 from hrnas.cards.study import StudyCard
 from hrnas.reading import UserError
 from hrnas.search.drivers.driver import Ask, Costs, Driver, Space, Told, seed_of_ask
@@ -79,4 +80,11 @@ def make_driver(card: StudyCard, space: Space, costs: Costs | None = None) -> Dr
     Raises:
         UserError: the driver cannot do what the card asks.
     """
-    return DRIVERS[card.driver.kind](card, space, costs)
+    driver = DRIVERS[card.driver.kind](card, space, costs)
+    if not isinstance(card.driver, ScreenedOptions) or not card.driver.predictor:
+        return driver
+    from hrnas.search.drivers.model_driver import ModelDriver
+    from hrnas.search.drivers.screened_driver import ScreenedDriver
+
+    judge = ModelDriver(space, card.goals, card.reference, card.limits, costs, startup=1, candidates=1)
+    return ScreenedDriver(driver, judge)

@@ -73,7 +73,7 @@ class ModelDriver:
         candidates = self._children(rng)
         if not candidates:
             return Ask(self._draw(rng))
-        return Ask(candidates[int(self._gain(candidates).argmax())])
+        return Ask(candidates[int(self.gain(candidates).argmax())])
 
     # -- proposals ----------------------------------------------------------------------------------------------------
 
@@ -110,7 +110,15 @@ class ModelDriver:
 
     # -- what they promise --------------------------------------------------------------------------------------------
 
-    def _gain(self, candidates: Sequence[Genome]) -> Floats:
+    def trust(self, least: int) -> tuple[float, float]:
+        """Kendall's tau with networks not seen, and the best of one cost by itself; 0 and 0 where fewer are known."""
+        if len(self._archive.measured()[0]) < least:
+            return 0.0, 0.0
+        predictors = self._predictors().values()
+        return min(p.tau for p in predictors), max(p.tau_of_measures for p in predictors)
+
+    def gain(self, candidates: Sequence[Genome]) -> Floats:
+        """By how much each is expected to raise the hypervolume: (candidates,)."""
         means, deviations = self._predict(candidates)
         _, front = self._archive.front()
         if self._archive.pending:  # what other workers measure is on the front already, as well as is expected of it
