@@ -139,7 +139,7 @@ def word_parser(name: str) -> argparse.ArgumentParser:
 
 def _nearest(word: str, known: Iterable[str]) -> str:
     known = list(known)
-    near = difflib.get_close_matches(word, known, n=2, cutoff=0.5)
+    near = difflib.get_close_matches(word, known, n=2, cutoff=0.65)
     return f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(known)}"
 
 
