@@ -16,6 +16,12 @@ GP_GOALS, GP_TRIALS = 3, 500
 
 
 class _DriverOptions(Options):
+    """What drivers have in common.
+
+    With `predictor: on` a model lets the best of eight proposals of the driver through, as soon as it ranks networks
+    that it has not seen better than one of their costs does by itself. The model driver needs none.
+    """
+
     @model_validator(mode="before")
     @classmethod
     def _no_option_of_another(cls, given: Any) -> Any:
@@ -35,23 +41,15 @@ class _DriverOptions(Options):
         return None
 
 
-class ScreenedOptions(_DriverOptions):
-    """A driver before which a model may stand: with `predictor: on` it lets the best of eight proposals through.
-
-    That begins when the model ranks networks that it has not seen better than one of their costs does by itself.
-    """
-
-    predictor: bool = False
-
-
-class RandomDriver(ScreenedOptions):
+class RandomDriver(_DriverOptions):
     """Uniform sampling without repetition: the baseline that every search must beat."""
 
     kind: Literal["random"]
     seed: Seed = 0
+    predictor: bool = False
 
 
-class EvolutionDriver(ScreenedOptions):
+class EvolutionDriver(_DriverOptions):
     """Regularised evolution: the latest `population` live, the best of a `sample` of them has the next child.
 
     `crossover` is the probability that a child has two parents; `population` random proposals begin.
@@ -62,14 +60,16 @@ class EvolutionDriver(ScreenedOptions):
     population: int = Field(20, ge=2)
     sample: int = Field(5, ge=1)
     crossover: Annotated[Number, Field(ge=0, le=1)] = 0.5
+    predictor: bool = False
 
 
-class LocalDriver(ScreenedOptions):
+class LocalDriver(_DriverOptions):
     """Pareto local search: a neighbour of what is on the front; `startup` random proposals begin."""
 
     kind: Literal["local"]
     seed: Seed = 0
     startup: int = Field(10, ge=1)
+    predictor: bool = False
 
 
 class ModelDriver(_DriverOptions):
@@ -84,7 +84,7 @@ class ModelDriver(_DriverOptions):
     candidates: int = Field(100, ge=1)
 
 
-class OptunaDriver(ScreenedOptions):
+class OptunaDriver(_DriverOptions):
     """One of Optuna's samplers: `tpe` (multivariate), `nsga2`, `nsga3` (small populations suit small budgets) or `gp`.
 
     `population` is of the two genetic ones, `startup` random proposals begin for the other two. `gp` takes seconds for
@@ -96,6 +96,7 @@ class OptunaDriver(ScreenedOptions):
     seed: Seed = 0
     population: int = Field(20, ge=2)
     startup: int = Field(10, ge=1)
+    predictor: bool = False
 
     def cannot(self, goals: Sequence[str], trials: int) -> str | None:
         """Why this sampler cannot search for so many goals or trials, and which can; `None`: it can."""
@@ -107,7 +108,7 @@ class OptunaDriver(ScreenedOptions):
         )
 
 
-class NniDriver(ScreenedOptions):
+class NniDriver(_DriverOptions):
     """One of NNI's tuners; needs the extra `nni`. `grid` walks through a space from one corner: for small spaces.
 
     NNI's tuners see one number, so that several goals become one, the higher the better:
@@ -132,6 +133,7 @@ class NniDriver(ScreenedOptions):
     population: int = Field(20, ge=2)
     sample: int = Field(5, ge=1)
     startup: int = Field(10, ge=1)
+    predictor: bool = False
 
     def cannot(self, goals: Sequence[str], trials: int) -> str | None:
         """Why not: a weight or a target of what is no goal, or a target of a score; `None`: it can."""

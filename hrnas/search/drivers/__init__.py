@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from hrnas.cards.drivers import ScreenedOptions
 from hrnas.cards.study import StudyCard
 from hrnas.reading import UserError
 from hrnas.search.drivers.driver import Ask, Costs, Driver, Space, Told, seed_of_ask
@@ -81,7 +80,7 @@ def make_driver(card: StudyCard, space: Space, costs: Costs | None = None) -> Dr
         UserError: the driver cannot do what the card asks.
     """
     driver = DRIVERS[card.driver.kind](card, space, costs)
-    if not isinstance(card.driver, ScreenedOptions) or not card.driver.predictor:
+    if card.driver.kind == "model" or not card.driver.predictor:
         return driver
     from hrnas.search.drivers.model_driver import ModelDriver
     from hrnas.search.drivers.screened_driver import ScreenedDriver
