@@ -33,7 +33,7 @@ from hrnas.training.paths import PathSampler, Turn
 from hrnas.training.supernet import SupernetTraining
 
 RESULTS = Path(__file__).parent / "results" / "supernet_step.csv"
-ROUNDS = 5
+ROUNDS = 3
 KEYPOINTS = 17
 
 
