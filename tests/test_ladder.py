@@ -236,7 +236,8 @@ def test_a_study_climbs_from_zero_cost_to_training_and_its_driver_hears_of_train
     assert all(0 <= told.values["score"] <= 1 for told in heard.values() if told.outcome == "measured")
 
 
-def test_where_no_more_trials_come_nobody_waits_for_them(tmp_path: Path) -> None:
+def test_where_no_more_trials_come_nobody_waits_for_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hrnas.search.study.PATIENCE", 10)
     eight = toy_space(**{"widths[0]": {"from": 16, "to": 44, "step": 4}})
     result = run_toy(tmp_path, card_of({"epochs": 1}, {"epochs": 2}, trials=20, wait=1), space=eight)
     assert result.done == 8 and "exhausted" in result.reason

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 import os
 import signal
 import sys
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +28,19 @@ STEPS = 4  # of pretended training to an epoch
 
 
 def toy_space(**choices: Any) -> SearchSpace:
-    """384 networks: two numbers and two kinds."""
+    """384 networks, two numbers and two kinds, or those of other choices."""
+    return _space_of(json.dumps(choices))
+
+
+@cache
+def _space_of(choices: str) -> SearchSpace:
     usual = {
         "widths[0]": {"from": 16, "to": 44, "step": 4},
         "stages[*].modules": {"ordered": [1, 2]},
         "stages[all].row.kind": ["shuffle", "residual"],
         "stages[2].blocks": {"from": 1, "to": 3},
     }
-    card = {"name": "toy", "base": "published/naive_lite_hrnet_18", "choices": choices or usual}
+    card = {"name": "toy", "base": "published/naive_lite_hrnet_18", "choices": json.loads(choices) or usual}
     return space_from_card(SpaceCard.model_validate(card), "toy.yaml")
 
 
