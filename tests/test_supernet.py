@@ -336,7 +336,7 @@ def test_gradients_of_several_paths_add_up_as_in_one_store(tiny: SearchSpace) ->
 def test_a_sandwich_has_the_largest_the_smallest_and_some_between_of_the_same_kinds(tiny: SearchSpace) -> None:
     card = SupernetCard.model_validate({"trainer": "toy", "rule": {"kind": "sandwich", "random": 3}})
     sampler = PathSampler(tiny, lay_out(tiny, KEYPOINTS).ends, card)
-    for step in range(20):
+    for step in range(5):
         turns = sampler.turns(0, step)
         assert [turn.role for turn in turns] == ["teacher", *["student"] * 4]
         nets = [PoseNet(tiny.decode(turn.genome), KEYPOINTS) for turn in turns]
