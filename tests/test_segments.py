@@ -1,7 +1,7 @@
 """Weights shared by part keep their meaning: the narrower of two modules is the wider one without some of its channels.
 
 Everything is cut here by the rule in words (of each part of the channels the leading ones, of a kernel the centre), and
-not by `hrnas/nets/supernet.py`, which has to cut in the same way.
+not by `hrnas/nets/windows.py`, which has to cut in the same way.
 """
 
 from __future__ import annotations

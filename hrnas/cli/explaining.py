@@ -69,7 +69,7 @@ def _profile_published(said: Namespace) -> int:
 
 
 def _profile_supernet(said: Namespace) -> int:
-    from hrnas.nets.supernet import lay_out, sizes_by_part
+    from hrnas.nets.layout import lay_out, sizes_by_part
     from hrnas.space.search_space import load_space
 
     taken = {"ARCHITECTURE": said.architecture, "--input": said.input, "--published": said.published}

@@ -1,6 +1,6 @@
 """Concatenated channels: what a layer says of them, so that networks of other widths can share its weights.
 
-Two networks of one space share a weight by its leading channels (`hrnas/nets/supernet.py`). Where a layer's channels
+Two networks of one space share a weight by its leading channels (`hrnas/nets/windows.py`). Where a layer's channels
 are a concatenation (branches side by side, the two parts of a ghost convolution), the leading channels of the whole
 would be other channels in a narrower network; so the layer says how long each part is, and each part is cut by itself.
 

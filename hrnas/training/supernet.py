@@ -15,7 +15,8 @@ from torch import Tensor
 from hrnas.cards.supernet import Sandwich, SupernetCard
 from hrnas.cards.trainer import Recipe
 from hrnas.nets.segments import Segments
-from hrnas.nets.supernet import Path, Supernet, hull, shape_of, window
+from hrnas.nets.supernet import Path, Supernet
+from hrnas.nets.windows import hull, shape_of, window
 from hrnas.reading import UserError
 from hrnas.space.architecture import Architecture
 from hrnas.training.loop import Batch, Diverged, Loop, autocast

@@ -17,7 +17,7 @@ from torch.optim.sgd import sgd
 
 from hrnas.cards.trainer import Optimiser
 from hrnas.nets.segments import Segments
-from hrnas.nets.supernet import window
+from hrnas.nets.windows import window
 
 
 class Update(NamedTuple):
