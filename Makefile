@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install
 JOBS   ?= 2
 
-.PHONY: help setup demo test test-all check golden
+.PHONY: help setup demo test test-all check golden bench
 
 help:  ## list these words
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-9s %s\n", $$1, $$2}'
@@ -28,6 +28,11 @@ check: $(VENV)/.dev  ## lint, formatting and types
 
 golden: $(VENV)/.dev  ## count every published network again: tests/golden/ and docs/faithfulness.md
 	$(BIN)/python -m tests.golden
+
+bench: $(VENV)/.core  ## compare search methods on recorded problems (some hours; goes on where it was): docs/search.md
+	OMP_NUM_THREADS=1 $(BIN)/hrnas bench --problem all --out benchmarks/results/bench
+	OMP_NUM_THREADS=1 $(BIN)/hrnas bench --stopping --out benchmarks/results/bench
+	$(BIN)/python benchmarks/search_page.py
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \

@@ -14,6 +14,7 @@ from plotly.offline import get_plotlyjs
 from test_nas_bench_mr import Network
 from test_nas_bench_mr import count as count_modules
 
+from benchmarks import search_page
 from hrnas.bench import nas_bench_mr, problems
 from hrnas.bench.comparison import compare, distance_to_front
 from hrnas.bench.drawing import draw_svg, write_page
@@ -21,7 +22,8 @@ from hrnas.bench.methods import default_method, find_methods, known_methods
 from hrnas.bench.nas_bench_mr import GENES, Table, count, read_table, table_path
 from hrnas.bench.problems import Modelled, PlainSpace, Problem, Recorded, RecordedSpace, load_problem, read_training
 from hrnas.bench.records import Run, evaluations_to_reach, quartiles, read_runs, write_runs
-from hrnas.bench.stopping import ladder_card, replay
+from hrnas.bench.stopping import LADDERS, ladder_card, read_replays, replay
+from hrnas.bench.stopping import as_table as as_ladders
 from hrnas.bench.summary import as_table, summarise
 from hrnas.cli import main
 from hrnas.pareto import hypervolume
@@ -31,7 +33,7 @@ from hrnas.space.genome import Gene, Genome
 from hrnas.space.search_space import load_space
 
 QUICK = ("random", "evolution", "local", "optuna_nsga2", "optuna_alone", "random_repeating")
-EPOCHS = 4
+EPOCHS = 9
 
 
 @pytest.fixture
@@ -248,7 +250,7 @@ def test_without_the_table_it_is_said_how_to_get_it(tmp_path: Path, monkeypatch:
 def test_the_recorded_table_has_every_epoch_of_every_training(recorded: Path):
     trained = read_training()
     assert len(trained) == 30 and all(len(each.scores) == EPOCHS for each in trained)
-    assert trained[3].seconds == [10, 20, 30, 40]
+    assert trained[3].seconds == [10.0 * epoch for epoch in range(1, EPOCHS + 1)]
     with pytest.raises(UserError, match="record_table.py"):
         read_training(recorded.with_name("none.csv"))
 
@@ -300,3 +302,31 @@ def test_the_word_goes_on_with_its_runs_and_has_the_fields_of_the_page(
         assert all(f"`{f}`" in page or f"`problems[].methods[].{f}`" in page for f in problem["methods"][0])
     assert main([*said[:6], "9", *said[7:]]) == 2
     assert "its runs have 8 evaluations, not 9" in capsys.readouterr().err
+
+
+def test_ladders_are_compared_with_training_to_the_end(
+    recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    said = ["bench", "--stopping", "--methods", "random", "--seeds", "2", "--out", str(tmp_path)]
+    assert main(said) == 0
+    lines = capsys.readouterr().out.splitlines()
+    found = read_replays(tmp_path / "small_joint_macs.stopping.csv")
+    assert [*found] == [*LADDERS] and all(len(some) == 2 for some in found.values())
+    assert lines[-len(LADDERS) :] == as_ladders(found).splitlines()[2:]
+    assert [each.epochs for each in found["to the end"]] == [180, 180]
+    assert all(each.epochs <= 0.35 * 180 for some in [*found.values()][1:] for each in some if each.finished <= 4)
+    assert main([*said[:3], "optuna_alone"]) == 2
+    assert "'optuna_alone' is no driver of a study; there are: random" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# what came out
+
+
+def test_the_page_says_what_the_files_say():
+    """`make bench` writes both."""
+    page = search_page.PAGE.read_text(encoding="utf-8")
+    assert search_page.TABLE.search(page) and search_page.filled(page) == page
+    for path in [search_page.RUNS / f"{name}.csv" for name in problems.PROBLEMS]:
+        if path.exists():
+            assert path.with_suffix(".svg").read_text(encoding="utf-8") == draw_svg(read_runs(path)[0], path.stem)
