@@ -18,7 +18,7 @@ from benchmarks import search_page
 from hrnas.bench import nas_bench_mr, problems
 from hrnas.bench.comparison import compare, distance_to_front
 from hrnas.bench.drawing import draw_svg, write_page
-from hrnas.bench.methods import default_method, find_methods, known_methods
+from hrnas.bench.methods import default_method, driver_options, find_methods, known_methods, usual_methods
 from hrnas.bench.nas_bench_mr import GENES, Table, count, read_table, table_path
 from hrnas.bench.problems import Modelled, PlainSpace, Problem, Recorded, RecordedSpace, load_problem, read_training
 from hrnas.bench.records import Run, evaluations_to_reach, quartiles, read_runs, write_runs
@@ -131,7 +131,8 @@ def test_curves_are_drawn_for_every_method(toy: Problem, tmp_path: Path):
 def test_every_driver_is_a_method_and_the_default_is_one_of_them():
     kinds = {kind for kind in DRIVERS if any(name.split("_")[0] == kind for name in known_methods())}
     assert kinds >= {*DRIVERS} - {"nni"}
-    assert default_method() in known_methods()
+    assert default_method() in usual_methods() and {*usual_methods()} < {*known_methods()}
+    assert driver_options()["evolution_predictor"] == {"kind": "evolution", "predictor": True}
     with pytest.raises(UserError, match="no method 'tpe'; there are: random,.*optuna_alone"):
         find_methods(["tpe"])
 

@@ -3,6 +3,7 @@
 | method | what it is |
 |---|---|
 | `random`, `optuna_tpe`, ... | a driver of hrnas; what it proposes a second time costs nothing, as in a study |
+| `random_predictor`, ... | the same with `predictor: on` |
 | `optuna_alone` | Optuna's default sampler without hrnas: genes are categories, costs plain, repeats evaluated |
 | `random_repeating` | uniform draws, each evaluated, also the second time |
 """
@@ -25,9 +26,10 @@ from hrnas.search.drivers import Ask, Told, make_driver, seed_of_ask
 from hrnas.search.study import PATIENCE
 from hrnas.space.genome import Genome
 
-__all__ = ["SLOW", "Method", "default_method", "find_methods", "known_methods"]
+__all__ = ["Method", "default_method", "driver_options", "find_methods", "known_methods", "usual_methods"]
 
-SLOW = {"optuna_gp"}  # more than a minute for 200 evaluations; run only when named
+SLOW = {"optuna_gp"}  # more than a minute for 200 evaluations
+PREDICTOR = "_predictor"  # at the end of the name of a driver with a model before it
 
 Values = dict[str, float]
 Method = Callable[[Problem, int], Iterator[Values]]  # (problem, seed) -> the values of each evaluation, without end
@@ -41,6 +43,11 @@ def known_methods() -> dict[str, Method]:
         if driver["kind"] != "nni" or find_spec("nni")
     }
     return {**drivers, "optuna_alone": search_with_optuna_alone, "random_repeating": search_randomly}
+
+
+def usual_methods() -> list[str]:
+    """Those that a comparison takes where none is named: all but the slow ones and those with a model before them."""
+    return [name for name in known_methods() if name not in SLOW and not name.endswith(PREDICTOR)]
 
 
 def find_methods(names: Iterable[str]) -> dict[str, Method]:
@@ -65,16 +72,18 @@ def default_method() -> str:
 
 
 def driver_options() -> dict[str, dict[str, Any]]:
-    """Every driver that a card can name, by method: those with several samplers or tuners once for each."""
+    """What a card says of each driver, by method: of each sampler or tuner, and of each with a model before it."""
     found: dict[str, dict[str, Any]] = {}
     for model in typing.get_args(typing.get_args(options.Driver)[0]):
-        kind = typing.get_args(model.model_fields["kind"].annotation)[0]
-        inner = next((name for name in ("sampler", "tuner") if name in model.model_fields), None)
-        if inner is None:
-            found[kind] = {"kind": kind}
-        else:
-            for choice in typing.get_args(model.model_fields[inner].annotation):
-                found[f"{kind}_{choice}"] = {"kind": kind, inner: choice}
+        fields = model.model_fields
+        (kind,) = typing.get_args(fields["kind"].annotation)
+        inner = next((name for name in ("sampler", "tuner") if name in fields), None)
+        choices = typing.get_args(fields[inner].annotation) if inner else ("",)
+        for choice in choices:
+            name = f"{kind}_{choice}" if inner else kind
+            found[name] = {"kind": kind, inner: choice} if inner else {"kind": kind}
+            if "predictor" in fields:
+                found[name + PREDICTOR] = {**found[name], "predictor": True}
     return found
 
 

@@ -13,7 +13,7 @@ from hrnas.reading import UserError
 
 @word(
     Argument("--problem", "NAME", "which problem, or all (default: small_joint_macs, which needs no data)"),
-    Argument("--methods", "A,B,...", "which methods (default: every one that takes less than a minute)"),
+    Argument("--methods", "A,B,...", "which methods (default: all but optuna_gp and the drivers with a predictor)"),
     Argument("--seeds", "N", "runs of each method (default: 10)", as_count, 10),
     Argument("--evaluations", "N", "of each run (default: 200; 20 on our own table)", as_count),
     Argument("--data", "DIR", "the folder that holds nas_bench_mr/ (default: HRNAS_DATA)", Path),
@@ -31,7 +31,7 @@ def bench(said: Namespace) -> int:
     """
     from hrnas.bench.comparison import compare
     from hrnas.bench.drawing import draw_svg, write_page
-    from hrnas.bench.methods import SLOW, find_methods, known_methods
+    from hrnas.bench.methods import find_methods, usual_methods
     from hrnas.bench.problems import PROBLEMS, load_problem
     from hrnas.bench.records import read_runs, write_runs
     from hrnas.bench.summary import as_table, summarise
@@ -40,8 +40,7 @@ def bench(said: Namespace) -> int:
     if said.stopping:
         return _stopping(said)
     chosen = [*PROBLEMS] if said.problem == "all" else [said.problem or "small_joint_macs"]
-    names = said.methods.split(",") if said.methods else [name for name in known_methods() if name not in SLOW]
-    methods = find_methods(names)
+    methods = find_methods(said.methods.split(",") if said.methods else usual_methods())
     documents, everything = [], {}
     for name in chosen:
         problem = load_problem(name, said.data)
