@@ -29,13 +29,12 @@ from hrnas.pose.codecs import make_codec
 from hrnas.reading import UserError, write_atomically
 from hrnas.space.architecture import Architecture
 from hrnas.space.search_space import SearchSpace
-from hrnas.training.evaluation import score_people
+from hrnas.training.evaluation import EVALUATION_BATCH, score_people
 from hrnas.training.loop import to_input
 from hrnas.training.proxy import open_pixels
 from hrnas.training.sources import Sources
 
 WEIGHTS = "weights.safetensors"
-BATCH = 64
 
 
 class InheritedScores:
@@ -120,6 +119,7 @@ class SupernetEvaluator:
 def save_supernet(folder: Path, weights: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
     """Write the shared weights, and what they are; the name in `id` changes with every bit of them."""
     data = save({name: weight.detach().cpu().contiguous() for name, weight in weights.items()})
+    (folder / SUPERNET_FILE).unlink(missing_ok=True)  # so that no crash leaves new weights under an old name
     write_atomically(folder / WEIGHTS, data)
     named = {"id": hashlib.sha256(data).hexdigest()[:10], **about}
     write_atomically(folder / SUPERNET_FILE, json.dumps(named, indent=2))
@@ -142,5 +142,5 @@ def load_weights(folder: Path) -> dict[str, Tensor]:
 
 def _plain_crops(people: People, recipe: Recipe, device: torch.device) -> list[Tensor]:
     """Their crops without augmentation, as networks see them."""
-    batches = Batches(people, open_pixels(people, recipe), make_codec(recipe.codec, recipe.input), BATCH)
+    batches = Batches(people, open_pixels(people, recipe), make_codec(recipe.codec, recipe.input), EVALUATION_BATCH)
     return [to_input(batch.images, device) for batch in batches.epoch()]
