@@ -19,7 +19,7 @@ correction.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil, floor
@@ -27,6 +27,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from hrnas.nets.blocks.dite_hrnet import KernelMixture, PictureConv
 from hrnas.nets.blocks.x_hrnet import PositionWeights
@@ -157,12 +159,12 @@ class _Tally:
 def _count(
     build: Callable[..., Slot | None], arguments: tuple[Any, ...], inputs: tuple[Any, ...], reads: str
 ) -> _Tally:
-    with torch.device("meta"):
+    with torch.device("meta"), _Unfilled():
         piece = build(*arguments)
     if piece is None:
         return _Tally()
     for layer in piece.modules():
-        if isinstance(layer, (nn.BatchNorm2d, nn.ReLU)):  # they keep every shape, and take most of the time on meta
+        if isinstance(layer, (nn.BatchNorm2d, nn.ReLU)):  # they keep every shape
             layer.forward = _pass  # type: ignore[method-assign, assignment]
     dead = {name for name, parameter in piece.module.named_parameters() if not parameter.requires_grad}
     if isinstance(piece.module, Fusion):
@@ -172,6 +174,41 @@ def _count(
 
 def _pass(x: Tensor) -> Tensor:
     return x
+
+
+class _Unfilled(TorchFunctionMode):
+    """Weights that are never read need no values."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        return (args[0] if args else kwargs["tensor"]) if func in _FILLS else func(*args, **(kwargs or {}))
+
+
+_FILLS = {nn.init.kaiming_uniform_, nn.init.uniform_, Tensor.uniform_, Tensor.normal_, Tensor.zero_, Tensor.fill_}
+
+
+class _ShapesOnly(TorchDispatchMode):
+    """Spares torch from working out in Python what comes of element-wise operations and means on the meta device.
+
+    It would be most of a count. Here they give an empty tensor of the broadcast, or the reduced shape.
+    """
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if torch.Tag.pointwise in func.tags and not func._schema.is_mutable:
+            return torch.empty(_broadcast([each.shape for each in args if isinstance(each, Tensor)]), device="meta")
+        if func is torch.ops.aten.mean.dim and args[2:] == (True,):
+            shape = list(args[0].shape)
+            for place in args[1]:
+                shape[place] = 1
+            return torch.empty(shape, device="meta")
+        return func(*args, **(kwargs or {}))
+
+
+def _broadcast(shapes: Sequence[Shape]) -> Shape:
+    return shapes[0] if all(shape == shapes[0] for shape in shapes) else torch.broadcast_shapes(*shapes)
 
 
 def _empty(shape: Any) -> Any:
@@ -203,7 +240,7 @@ def _count_module(module: nn.Module, dead: set[str], *inputs: Any) -> _Tally:
         torchstat[layer] = _torchstat(layer, given[0], out)
 
     hooks = [layer.register_forward_hook(see) for layer in module.modules() if not list(layer.children())]
-    with torch.no_grad():
+    with torch.no_grad(), _ShapesOnly():
         module.eval()(*inputs)
     for hook in hooks:
         hook.remove()
@@ -220,7 +257,7 @@ def _macs(layer: nn.Module, given: Tensor, out: Tensor) -> int:
     """Multiply-accumulates; without those of the bias, which no paper counts as such."""
     match layer:
         case nn.Conv2d() | nn.Conv1d():
-            return out.numel() * layer.weight[0].numel()
+            return out.numel() * layer.weight.shape[1:].numel()
         case nn.Linear():
             return out.numel() * layer.in_features
         case PictureConv():
