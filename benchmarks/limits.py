@@ -43,7 +43,8 @@ def main() -> None:
     began = time.process_time()
     for each in drawn:
         count(each)
-    print(f"{said.space}: {limit:.4g} MACs; remembered: {DRAWN / (time.process_time() - began):.0f} screened per second")
+    rate = DRAWN / (time.process_time() - began)
+    print(f"{said.space}: {limit:.4g} MACs; remembered: {rate:.0f} screened per second")
     cost._count.cache_clear()
     limits = Limits(space, {"macs": limit}, count)
     found, counted, began = 0, 0, time.process_time()

@@ -415,6 +415,25 @@ def test_the_page_tells_how_it_was_measured() -> None:
     assert dict(facts_of(trial(0, 0.4, 1e8)).tables[0].rows)["compared with"] == "no other study yet"
 
 
+def test_the_page_tells_what_the_limits_let_through_and_how_good_the_predictor_is() -> None:
+    def rows(*proposals: Proposal, **driver: Any) -> dict[str, str]:
+        limited = {**card(), "limits": {"macs": 2e8}, "driver": {"kind": "random", **driver}}
+        record = StudyRecord("made_up", limited, {}, {}, 0.0)
+        return dict(study_facts(record, [trial(0, 0.4, 1e8)], proposals).tables[0].rows)
+
+    chosen = [{"predictor": {"tau": tau, "of_costs": 0.31}} for tau in (0.4, 0.62)]
+    asked = [Proposal(number, (), "a", "driver", "new", {}, state) for number, state in enumerate(({}, *chosen))]
+    outside = Proposal(3, (), "b", "random", "infeasible", {}, {}, {"macs": 5})
+    repaired = Proposal(4, (), "c", "repaired", "new", {}, {}, {"macs": 1})
+    found = rows(*asked, outside, repaired)
+    assert found["inside the limits"] == "3 of 9 networks (33.3%) as they were proposed"
+    assert found["predictor"] == (
+        "Kendall's tau 0.62 with networks left out, one cost by itself 0.31 (at the last of 2 proposals that it chose)"
+    )
+    assert "has not ranked" in rows(asked[0], predictor=True)["predictor"]
+    assert not {"predictor", "inside the limits"} & set(rows())
+
+
 def test_a_winner_is_checked_against_random_search_at_equal_cost() -> None:
     said = verdict((0.71, 0.72, 0.73), (0.68, 0.69, 0.70))
     assert "the winner (trial 0) beats the winner of random search (made_up) at equal cost" in said

@@ -10,7 +10,8 @@ from hrnas.cards.study import StudyCard
 from hrnas.pareto import hypervolume
 from hrnas.reading import UserError, validate
 from hrnas.search.drivers import Told, make_driver, seed_of_ask
-from hrnas.search.drivers.screened_driver import LEAST, SCREENED
+from hrnas.search.drivers.model_driver import LEAST
+from hrnas.search.drivers.screened_driver import SCREENED
 from hrnas.space.genome import Gene, Genome
 
 SPACE = PlainSpace("toy", tuple(Gene(name, tuple(range(8)), ordered=True) for name in "abcdef"))

@@ -239,7 +239,8 @@ def study_facts(
         evaluations=_evaluation_outcomes(evaluations),
         tables=(
             Table(
-                "How this was measured", protocol(card, data, evaluations, record.environment, rival, supernet or {})
+                "How this was measured",
+                protocol(card, data, evaluations, record.environment, rival, supernet or {}, proposals),
             ),
             *_climbers(trials, card),
             _environment(record),

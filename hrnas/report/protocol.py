@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from hrnas.ledger import Evaluation
+from hrnas.ledger import Evaluation, Proposal
 from hrnas.report.words import count, format_seconds
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def protocol(
     environment: Mapping[str, Any],
     rival: StudyFacts | None,
     supernet: Mapping[str, Any],
+    proposals: Sequence[Proposal] = (),
 ) -> tuple[tuple[str, str], ...]:
     """Question and answer, in the checklist's order.
 
@@ -42,6 +43,7 @@ def protocol(
         data: the data section of the recipe that the study trained by.
         rival: the study that the winner was held against.
         supernet: what its run folder tells of the supernet's training; empty where there is none.
+        proposals: of the study's driver.
     """
     done = [one for one in evaluations if one.state == "done"]
     driver = card.get("driver") or {}
@@ -54,6 +56,8 @@ def protocol(
         *(("trained and scored by", how) for how in dict.fromkeys(map(_how, done))),
         *(("data", label) for label in dict.fromkeys(one.identity.data for one in done)),
         *(("split", _split(part, one)) for part, one in first.items() if "persons" in one.scores),
+        ("predictor", _predictor(driver, proposals)),
+        ("inside the limits", _inside(proposals) if card.get("limits") else ""),
         ("seed of the driver", _text(driver.get("seed"))),
         ("seed of the data", _text(data.get("seed"))),
         ("seeds of training", _seeds(evaluations)),
@@ -66,6 +70,27 @@ def protocol(
 
 def _driver(options: Mapping[str, Any]) -> str:
     return ", ".join(str(value) for name, value in options.items() if name in ("kind", "sampler"))
+
+
+def _predictor(driver: Mapping[str, Any], proposals: Sequence[Proposal]) -> str:
+    """What the last of its proposals noted of it; empty where there is no predictor."""
+    chosen = [one.state["predictor"] for one in proposals if "predictor" in one.state]
+    if not chosen:
+        return "has not ranked networks better than one of their costs does" if driver.get("predictor") else ""
+    last = chosen[-1]
+    return (
+        f"Kendall's tau {last['tau']:.2f} with networks left out, one cost by itself {last['of_costs']:.2f} "
+        f"(at the last of {count(len(chosen), 'proposal')} that it chose)"
+    )
+
+
+def _inside(proposals: Sequence[Proposal]) -> str:
+    """How much of what was asked for or drawn the limits let through as it came."""
+    refused = sum(sum(one.refused.values()) for one in proposals)
+    inside = sum(one.outcome != "infeasible" and one.origin not in ("published", "repaired") for one in proposals)
+    if not refused + inside:
+        return ""
+    return f"{inside:,} of {inside + refused:,} networks ({inside / (inside + refused):.1%}) as they were proposed"
 
 
 def _how(one: Evaluation) -> str:

@@ -14,6 +14,7 @@ import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import product
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,7 @@ from hrnas.space.genome import Genome
 Floats = NDArray[np.float64]
 
 TAUGHT = 200  # networks that the predictor learns from at most: half of them the newest, before them those on the front
+LEAST = 12  # measured networks; a tau of fewer says nothing
 SPREAD = 16  # random genomes of which one is proposed at the beginning
 COMPARED = 20_000  # candidates times trials, at most: whoever makes thousands of trials has no time for each of them
 FEWEST_COMPARED = 8
@@ -73,7 +75,7 @@ class ModelDriver:
         candidates = self._children(rng)
         if not candidates:
             return Ask(self._draw(rng))
-        return Ask(candidates[int(self.gain(candidates).argmax())])
+        return Ask(candidates[int(self.gain(candidates).argmax())], self.noted())
 
     # -- proposals ----------------------------------------------------------------------------------------------------
 
@@ -110,12 +112,17 @@ class ModelDriver:
 
     # -- what they promise --------------------------------------------------------------------------------------------
 
-    def trust(self, least: int) -> tuple[float, float]:
-        """Kendall's tau with networks not seen, and the best of one cost by itself; 0 and 0 where fewer are known."""
-        if len(self._archive.measured()[0]) < least:
+    def trust(self) -> tuple[float, float]:
+        """Kendall's tau with networks not seen, and the best of one cost by itself; 0 and 0 where too few are known."""
+        if len(self._archive.measured()[0]) < LEAST:
             return 0.0, 0.0
         predictors = self._predictors().values()
         return min(p.tau for p in predictors), max(p.tau_of_measures for p in predictors)
+
+    def noted(self) -> dict[str, Any]:
+        """For the state of a proposal that the predictor chose: how far it can be trusted."""
+        tau, of_costs = self.trust()
+        return {"predictor": {"tau": round(tau, 3), "of_costs": round(of_costs, 3)}} if tau or of_costs else {}
 
     def gain(self, candidates: Sequence[Genome]) -> Floats:
         """By how much each is expected to raise the hypervolume: (candidates,)."""

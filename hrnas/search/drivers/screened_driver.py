@@ -10,7 +10,6 @@ from hrnas.search.drivers.driver import Ask, Driver, Told, seed_of_ask
 from hrnas.search.drivers.model_driver import ModelDriver
 
 SCREENED = 8  # proposals of which one is made
-LEAST = 12  # measured networks; a tau of fewer says nothing
 
 
 class ScreenedDriver:
@@ -27,9 +26,9 @@ class ScreenedDriver:
         self._judge.tell(told)
 
     def ask(self, seed: int) -> Ask:
-        tau, of_costs = self._judge.trust(LEAST)
+        tau, of_costs = self._judge.trust()
         if tau <= of_costs:
             return self._driver.ask(seed)
         asks = [self._driver.ask(seed_of_ask(seed, turn)) for turn in range(SCREENED)]
         best = asks[int(self._judge.gain([ask.genome for ask in asks]).argmax())]
-        return Ask(best.genome, {**best.state, "predictor": {"tau": round(tau, 3), "of_costs": round(of_costs, 3)}})
+        return Ask(best.genome, {**best.state, **self._judge.noted()})
