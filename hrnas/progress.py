@@ -99,7 +99,8 @@ class SearchProgress(_Shown):
                 self._say(f"{self._name(event)}: {self._scores(event.score, event.ap)}; {self._standing(event)}")
         elif event.kind in ("failed", "broken", "waiting"):
             self._say(f"{self._name(event)}: {event.kind}: {event.reason}")
-        self._move(self._title(event), self._done + self._part(event), self._total, self._note(event))
+        total = self._done + self._left(event)
+        self._move(self._title(event), self._done + self._part(event), total, self._note(event))
 
     def _find_what_is_done(self) -> None:
         ledger = Ledger.open(self._card.ledger or self._folder / LEDGER_FILE, self._card.name)
@@ -143,6 +144,10 @@ class SearchProgress(_Shown):
     def _scores(self, score: float | None, ap: float | None) -> str:
         return "no score yet" if score is None else f"score {score:.3f}" + ("" if ap is None else f", AP {ap:.3f}")
 
+    def _left(self, event: Event) -> float:
+        """Epochs still to train; where better and better networks come, more of them climb than their share."""
+        return max(self._total - self._done, self._total * (1 - event.done / event.total))
+
     def _title(self, event: Event) -> str:
         now = f", trial {event.trial}{self._rung(event.rung, ', ')}" if event.trial >= 0 else ""
         return f"{event.done} of {event.total} finished{now}"
@@ -153,7 +158,7 @@ class SearchProgress(_Shown):
 
     def _standing(self, event: Event) -> str:
         fresh = self._done - self._found_done
-        left = event.seconds / fresh * max(self._total - self._done, 0.0) if fresh else None
+        left = event.seconds / fresh * self._left(event) if fresh else None
         return (
             f"{event.done} of {event.total} finished, {self._note(event)}, {format_seconds(event.seconds)} so far"
             + ("" if left is None else f", about {format_seconds(left)} left")
