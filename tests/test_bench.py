@@ -308,13 +308,14 @@ def test_the_word_goes_on_with_its_runs_and_has_the_fields_of_the_page(
 def test_ladders_are_compared_with_training_to_the_end(
     recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    said = ["bench", "--stopping", "--methods", "random", "--seeds", "2", "--out", str(tmp_path)]
+    said = ["bench", "--stopping", "--methods", "random", "--seeds", "2", "--evaluations", "20", "--out", str(tmp_path)]
     assert main(said) == 0
     lines = capsys.readouterr().out.splitlines()
     found = read_replays(tmp_path / "small_joint_macs.stopping.csv")
     assert [*found] == [*LADDERS] and all(len(some) == 2 for some in found.values())
     assert lines[-len(LADDERS) :] == as_ladders(found).splitlines()[2:]
     assert [each.epochs for each in found["to the end"]] == [180, 180]
+    assert [each.epochs for each in found["fewer trials, to the end"]] == [63, 63]
     assert all(each.epochs <= 0.35 * 180 for some in [*found.values()][1:] for each in some if each.finished <= 4)
     assert main([*said[:3], "optuna_alone"]) == 2
     assert "'optuna_alone' is no driver of a study; there are: random" in capsys.readouterr().err

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from io import StringIO
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 
@@ -26,16 +26,38 @@ from hrnas.search.drivers import Ask, Told, make_driver, seed_of_ask
 from hrnas.search.ladder import next_promotion
 from hrnas.space.genome import Genome
 
-__all__ = ["LADDERS", "Replay", "as_table", "compare_ladders", "ladder_card", "read_replays", "replay", "write_replays"]
+__all__ = [
+    "LADDERS",
+    "TRIALS",
+    "Replay",
+    "as_table",
+    "compare_ladders",
+    "ladder_card",
+    "read_replays",
+    "replay",
+    "write_replays",
+]
 
-LADDERS: Mapping[str, tuple[tuple[int, ...], dict[str, Any]]] = {
-    "to the end": ((9,), {}),
+TRIALS = 40  # of a study; with fewer there is little to stop
+
+
+class Ladder(NamedTuple):
+    """The epochs of each rung, fields of the study's card, and how many of the trials it has."""
+
+    epochs: tuple[int, ...]
+    options: Mapping[str, Any] = {}
+    share: float = 1.0
+
+
+LADDERS: Mapping[str, Ladder] = {
+    "to the end": Ladder((9,)),
+    "fewer trials, to the end": Ladder((9,), share=0.35),
     **{
-        f"1, 3, 9 epochs; {rule}": ((1, 3, 9), {"keep": 0.45, "wait": 1, "promotion": rule})
+        f"1, 3, 9 epochs; {rule}": Ladder((1, 3, 9), {"keep": 0.45, "wait": 1, "promotion": rule})
         for rule in get_args(StudyCard.model_fields["promotion"].annotation)
     },
-    "1, 3, 9 epochs; hypervolume, nobody waits": ((1, 3, 9), {"keep": 0.45, "wait": 0}),
-    "1, 9 epochs; hypervolume": ((1, 9), {"keep": 0.25, "wait": 1}),
+    "1, 3, 9 epochs; hypervolume, nobody waits": Ladder((1, 3, 9), {"keep": 0.45, "wait": 0}),
+    "1, 9 epochs; hypervolume": Ladder((1, 9), {"keep": 0.25, "wait": 1}),
 }
 
 
@@ -119,17 +141,20 @@ def compare_ladders(
     trained: Mapping[Genome, RecordedTraining],
     driver: Mapping[str, Any],
     seeds: Sequence[int],
+    trials: int = TRIALS,
     on_run: Callable[[], None] = lambda: None,
 ) -> dict[str, list[Replay]]:
-    """Every ladder with every seed, one driver for all, each with the problem's number of trials.
+    """Every ladder with every seed, one driver for all.
 
     Args:
+        trials: of each study; none has more than there are recorded networks.
         on_run: called after each replay.
     """
     found: dict[str, list[Replay]] = {}
-    for name, (epochs, options) in LADDERS.items():
+    for name, ladder in LADDERS.items():
+        number = int(min(trials, len(trained)) * ladder.share)
         for seed in seeds:
-            card = ladder_card(problem, {**driver, "seed": seed}, epochs, problem.evaluations, **options)
+            card = ladder_card(problem, {**driver, "seed": seed}, ladder.epochs, number, **ladder.options)
             found.setdefault(name, []).append(replay(problem, trained, card))
             on_run()
     return found

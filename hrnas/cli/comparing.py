@@ -15,7 +15,7 @@ from hrnas.reading import UserError
     Argument("--problem", "NAME", "which problem, or all (default: small_joint_macs, which needs no data)"),
     Argument("--methods", "A,B,...", "which methods (default: all but optuna_gp and the drivers with a predictor)"),
     Argument("--seeds", "N", "runs of each method (default: 10)", as_count, 10),
-    Argument("--evaluations", "N", "of each run (default: 200; 20 on our own table)", as_count),
+    Argument("--evaluations", "N", "of each run (default: 200; 20 on our own table, 40 with --stopping)", as_count),
     Argument("--data", "DIR", "the folder that holds nas_bench_mr/ (default: HRNAS_DATA)", Path),
     Argument("--out", "DIR", "keep the runs here, go on with those that are there, and draw the curves", Path),
     Argument("--stopping", "", "ladders instead of methods: what early stopping saves, on our own table"),
@@ -85,7 +85,7 @@ def bench(said: Namespace) -> int:
 def _stopping(said: Namespace) -> int:
     from hrnas.bench.methods import default_method, driver_options
     from hrnas.bench.problems import load_problem, read_training
-    from hrnas.bench.stopping import LADDERS, as_table, compare_ladders, write_replays
+    from hrnas.bench.stopping import LADDERS, TRIALS, as_table, compare_ladders, write_replays
     from hrnas.progress import CountProgress
 
     options = driver_options()
@@ -96,12 +96,13 @@ def _stopping(said: Namespace) -> int:
     problem = load_problem(said.problem or "small_joint_macs")
     if not problem.name.startswith("small_joint"):
         raise UserError(f"--stopping: {problem.name} has no scores of every epoch; say small_joint_macs or _params")
+    trials = min(said.evaluations or TRIALS, len(trained))
     with CountProgress("replays", said.seeds * len(LADDERS), sys.stderr, said.quiet) as progress:
-        replays = compare_ladders(problem, trained, options[method], range(said.seeds), progress)
+        replays = compare_ladders(problem, trained, options[method], range(said.seeds), trials, progress)
     if said.out:
         write_replays(said.out / f"{problem.name}.stopping.csv", replays)
     if said.json:
         print(to_json({"ladders": {name: [vars(each) for each in some] for name, some in replays.items()}}))
     else:
-        print(f"{problem.name}, {method}, {problem.evaluations} trials, {said.seeds} seeds\n\n{as_table(replays)}")
+        print(f"{problem.name}, {method}, {trials} trials, {said.seeds} seeds\n\n{as_table(replays)}")
     return 0
