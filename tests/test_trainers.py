@@ -529,6 +529,7 @@ FINGERPRINTS = {  # ledgers know them
     "hrnet_coco": "3d6b40ad97",
     "lite_hrnet_coco": "ca89c4ee45",
     "proxy_coco": "7ba97ef0b0",
+    "proxy_coco64": "bc37acfe77",
     "proxy_drawn": "c394764fbc",
 }
 RATES = {  # as printed: the rate in an epoch (counted from 0)
@@ -547,7 +548,7 @@ BATCHES = {  # as printed, or as the configurations of the released code say
 
 
 def test_there_is_a_full_recipe_for_every_paper_and_data_set() -> None:
-    short = {"proxy_drawn", "proxy_coco", "proxy_lsp", "drawn_to_coco", "supernet_lsp"}
+    short = {"proxy_drawn", "proxy_coco", "proxy_coco64", "proxy_lsp", "drawn_to_coco", "supernet_lsp"}
     assert set(list_cards("trainers")) == short | set(FULL)
     assert [load_recipe(name).data.kind for name in FULL] == ["coco", "mpii"] * len(FAMILIES)
 
