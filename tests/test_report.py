@@ -448,6 +448,20 @@ def test_a_winner_is_checked_against_random_search_at_equal_cost() -> None:
     assert "differ in more than the driver: limits." in verdict((0.8,) * 3, (0.7,) * 3, limits={})
 
 
+def test_where_ap_tells_nothing_a_winner_is_checked_by_oks() -> None:
+    def trained(one: Trial, *oks: float) -> Trial:
+        full = [
+            evaluation(one.key, 0.0, fidelity="full", seed=seed, scores={"score": 0.009 - each / 100, "oks": each})
+            for seed, each in enumerate(oks)
+        ]
+        return replace(one, evaluations=(*one.evaluations, *full))
+
+    random = facts_of(trained(trial(0, 0.5, 1.9e8), 0.20, 0.19, 0.21), driver={"kind": "random"})
+    record = StudyRecord("made_up", card(), {}, {}, 0.0)
+    said = study_facts(record, [trained(trial(0, 0.6, 2e8), 0.22, 0.23, 0.24)], (), rival=random).caveats[0]
+    assert ": yes. " in said and "mean OKS because AP is below 0.01" in said and "0.220 to 0.240" in said
+
+
 def test_a_winner_without_enough_seeds_or_a_like_opponent_is_not_checked() -> None:
     assert "there are 3 and 2; `hrnas retrain` adds them" in verdict((0.71, 0.72, 0.73), (0.68, 0.69))
     assert "there are 0 and 0" in verdict((), (0.68, 0.69, 0.7))
@@ -465,7 +479,7 @@ def test_blind_ap_is_said() -> None:
     blind = [
         trial(n, 0.2, 1e8, evaluations=(evaluation(str(n), 0.2, scores={"score": 0.2, "ap": 0.0}),)) for n in range(3)
     ]
-    assert "AP is below 0.005 for 3 of 3 trials" in " ".join(facts_of(*blind).caveats)
+    assert "AP is below 0.01 for 3 of 3 trials" in " ".join(facts_of(*blind).caveats)
 
 
 def test_the_retrain_command_names_the_pick_and_a_card() -> None:

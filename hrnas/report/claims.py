@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["caveats", "summary"]
 
 SEEDS_FOR_A_CLAIM = 3
+BLIND = 0.01  # an AP that tells nothing of a network but that it was trained too little
 CHANCE = 0.05  # three seeds against three reach it when all of the one lie above all of the other: 1 way of 20
 SHARED = ("space", "trainer", "data", "input", "goals", "limits", "ladder", "trials")  # by two searches to be compared
 
@@ -135,14 +136,24 @@ def _against(best: Point, sections: Sequence[Section], card: Mapping[str, Any], 
 def _full_scores(
     best: Point, foe: Point, sections: Sequence[Section], others: Sequence[Section]
 ) -> tuple[list[float], list[float], str]:
-    """Both networks' scores in full training, where most seeds of both were trained in one way, and that way."""
+    """Both networks' scores in full training, where most seeds of both were trained in one way, and that way.
 
-    def scores(there: Sequence[Section], setting: Setting, key: str) -> list[float]:
-        points = [p for section in there if section.setting == setting for p in section.points if p.key == key]
-        return [score for point in points for _, score in point.seed_scores]
+    Where the training was so short that AP tells nothing, their mean OKS.
+    """
+
+    def points(there: Sequence[Section], setting: Setting, key: str) -> list[Point]:
+        return [p for section in there if section.setting == setting for p in section.points if p.key == key]
 
     full = [section for section in sections if section.setting.fidelity == "full"]
-    found = [(scores(full, s.setting, best.key), scores(others, s.setting, foe.key), s.label) for s in full]
+    found = []
+    for section in full:
+        pair = points(full, section.setting, best.key), points(others, section.setting, foe.key)
+        mine, theirs = ([score for point in side for _, score in point.seed_scores] for side in pair)
+        label, oks = section.label, [[oks for point in side for oks in point.seed_oks] for side in pair]
+        if max([*mine, *theirs], default=1.0) < BLIND and [len(mine), len(theirs)] == [len(each) for each in oks]:
+            mine, theirs = oks
+            label += f", mean OKS because AP is below {BLIND}"
+        found.append((mine, theirs, label))
     return max(found, key=lambda pair: (min(len(pair[0]), len(pair[1])), len(pair[0])), default=([], [], ""))
 
 
@@ -196,11 +207,11 @@ def _picture_noise(points: Sequence[Point]) -> str:
 
 def _blind_ap(points: Sequence[Point]) -> str:
     known = [point.ap for point in points if point.ap is not None]
-    low = sum(ap < 0.005 for ap in known)
+    low = sum(ap < BLIND for ap in known)
     if not known or low < len(known) / 2:
         return ""
     return (
-        f"AP is below 0.005 for {low} of {len(known)} trials: after so little training it cannot tell networks apart."
+        f"AP is below {BLIND} for {low} of {len(known)} trials: after so little training it cannot tell networks apart."
     )
 
 

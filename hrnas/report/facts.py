@@ -99,6 +99,7 @@ class Point(NamedTuple):
     costs: dict[str, float]
     seconds: float | None  # of this measurement
     seed_scores: tuple[tuple[int, float], ...]  # (seed, score), in the order in which they were asked for
+    seed_oks: tuple[float, ...]  # the mean OKS of each, where it was recorded
     on_front: bool
     within_noise: tuple[str, ...]  # keys of the front members whose interval overlaps this front member's
 
@@ -338,6 +339,7 @@ def _point(trial: Trial, done: Sequence[Evaluation], on_front: bool, within_nois
         costs={name: float(value) for name, value in trial.costs.items() if _number(value) is not None},
         seconds=done[0].seconds,
         seed_scores=tuple((one.identity.seed, float(one.scores["score"])) for one in done),
+        seed_oks=tuple(oks for one in done if (oks := _number(one.scores.get("oks"))) is not None),
         on_front=on_front,
         within_noise=within_noise if on_front else (),
     )
