@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hrnas.ledger import Ledger
 
-SCORES = ("score", "oks_low", "oks_high", "ap")
+SCORES = ("score", "oks", "oks_low", "oks_high", "ap")
 COLUMNS = ("trial", "title", "origin", "key", "params", "macs", "fidelity", "rung", "seed", *SCORES, "seconds", "cpu")
 
 
