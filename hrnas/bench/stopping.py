@@ -147,12 +147,12 @@ def compare_ladders(
     """Every ladder with every seed, one driver for all.
 
     Args:
-        trials: of each study; none has more than there are recorded networks.
+        trials: of each study, no more than there are recorded networks.
         on_run: called after each replay.
     """
     found: dict[str, list[Replay]] = {}
     for name, ladder in LADDERS.items():
-        number = int(min(trials, len(trained)) * ladder.share)
+        number = int(trials * ladder.share)
         for seed in seeds:
             card = ladder_card(problem, {**driver, "seed": seed}, ladder.epochs, number, **ladder.options)
             found.setdefault(name, []).append(replay(problem, trained, card))
